@@ -1,0 +1,46 @@
+"""The command ``skydesk publish``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+__all__ = ["publish"]
+
+
+@click.command()
+@click.option(
+    "--release", "name", required=True, help="Name of the release: its Butler label and schema in TAP."
+)
+@click.option("--collection", required=True, help="Collection of the working repository to publish.")
+@click.option("--title", help="Title for people.")
+@click.option(
+    "--group", "groups", multiple=True, help="Group that may read it (repeatable); everybody by default."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (version 1).")
+def publish(name: str, collection: str, title: str | None, groups: tuple[str, ...], as_json: bool) -> None:
+    """Publish a collection as a release."""
+    from skydesk_core.commands.progress import ProgressLine
+    from skydesk_core.home import get_home
+    from skydesk_core.release.publish import publish as make_release
+
+    line = ProgressLine()
+    try:
+        release = make_release(
+            get_home(),
+            name,
+            collection,
+            title,
+            groups or ("*",),
+            lambda what, fraction: line.update(what, fraction, None),
+        )
+    finally:
+        line.close()
+    rows = {t.name: t.rows for t in release.manifest.tables}
+    images = {t.dataset_type: t.count for t in release.manifest.image_types}
+    if as_json:
+        click.echo(json.dumps({"version": 1, "release": name, "tables": rows, "images": images}))
+        return
+    click.echo(f"Release {name}: " + ", ".join(f"{count} {kind}" for kind, count in images.items()))
+    click.echo("  ".join(f"{table} {count}" for table, count in rows.items()))

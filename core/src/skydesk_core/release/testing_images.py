@@ -1,0 +1,355 @@
+"""The Butler repository of the synthetic release: dimension records and rendered ``lsst.images`` files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import astropy.units as u
+import numpy as np
+import pyarrow as pa
+from astro_metadata_translator import ObservationInfo
+from astropy.time import Time
+from astropy.wcs import WCS, Sip
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
+from lsst.images import (
+    Box,
+    DetectorFrame,
+    DifferenceImage,
+    Image,
+    MaskedImage,
+    MaskPlane,
+    MaskSchema,
+    SkyProjection,
+    TractFrame,
+    VisitImage,
+)
+from lsst.images.psfs import GaussianPointSpreadFunction
+from numpy.typing import NDArray
+
+from skydesk_core.instrument.simcam import SimCam
+from skydesk_core.release.sdm import from_numpy
+from skydesk_core.repo import create_repo
+from skydesk_core.skymap import make_polygon, make_skymap, register_skymap
+
+if TYPE_CHECKING:
+    from skydesk_core.release.testing import Scene
+
+__all__ = ["BANDS", "CENTER", "SEEING_ARCSEC", "SKYMAP", "SyntheticRepo", "SyntheticVisit"]
+
+BANDS = ("g", "r", "i")
+CENTER = (53.13, -28.10)
+"""ICRS degrees of the middle of the field."""
+SKYMAP = "skydesk_demo"
+SEEING_ARCSEC = 0.8
+
+_SCALE_ARCSEC = 0.2
+_SIZE = 1024
+_RUN = "runs/synthetic"
+_COLLECTION = "demo/DRP"
+_PLANES = ("BAD", "SAT", "INTRP", "CR", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SUSPECT")
+_SATURATION_NJY = 60_000.0
+_IMAGE_TYPES = {
+    "visit_image": (("instrument", "visit", "detector"), "VisitImage"),
+    "difference_image": (("instrument", "visit", "detector"), "DifferenceImage"),
+    "deep_coadd": (("skymap", "tract", "patch", "band"), "MaskedImageV2"),
+    "template_coadd": (("skymap", "tract", "patch", "band"), "MaskedImageV2"),
+}
+
+
+@dataclass(frozen=True)
+class SyntheticVisit:
+    """One visit: identifier, middle of the exposure (MJD TAI), band, exposure time in seconds."""
+
+    id: int
+    mjd: float
+    band: str
+    exposure_s: float
+
+    @staticmethod
+    def make(number: int, mjd: float, band: str, exposure_s: float) -> SyntheticVisit:
+        """Make a visit whose identifier begins with its night."""
+        night = date(1858, 11, 17) + timedelta(days=int(mjd - 0.5))
+        day = night.year * 10000 + night.month * 100 + night.day
+        return SyntheticVisit(day * 100000 + number + 1, mjd, band, exposure_s)
+
+    @property
+    def day_obs(self) -> int:
+        """Night as YYYYMMDD."""
+        return self.id // 100000
+
+    @property
+    def timespan(self) -> Timespan:
+        """Begin and end of the exposure."""
+        half = self.exposure_s / 2 / 86400
+        return Timespan(
+            Time(self.mjd - half, format="mjd", scale="tai"), Time(self.mjd + half, format="mjd", scale="tai")
+        )
+
+
+def _detector_wcs() -> WCS:
+    """Make a TAN-SIP WCS, so that readers meet a distorted image."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
+    wcs.wcs.cunit = ["deg", "deg"]
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.crval = list(CENTER)
+    wcs.wcs.crpix = [_SIZE / 2 + 0.5, _SIZE / 2 + 0.5]
+    turn = np.radians(12.0)
+    step = _SCALE_ARCSEC / 3600
+    wcs.wcs.cd = step * np.array([[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    a, b = np.zeros((4, 4)), np.zeros((4, 4))
+    a[3, 0], a[1, 2], b[0, 3], b[2, 1] = (3e-9,) * 4
+    wcs.sip = Sip(a, b, None, None, wcs.wcs.crpix)
+    wcs.wcs.set()
+    return wcs
+
+
+def _detector(box: Any, visit: int) -> Any:
+    """Describe the detector: the smallest camera that a VisitImage accepts."""
+    from lsst.images._transforms import _ast as ast
+    from lsst.images.cameras import (
+        CameraFrameSet,
+        Detector,
+        DetectorAttributes,
+        DetectorType,
+        Orientation,
+    )
+
+    frames = ast.FrameSet(ast.Frame(2, "Ident=FOCAL_PLANE, Unit(1)=mm, Unit(2)=mm"))
+    frames.addFrame(1, ast.ZoomMap(2, 1e-3), ast.Frame(2, "Ident=FIELD_ANGLE, Unit(1)=rad, Unit(2)=rad"))
+    frames.addFrame(1, ast.ZoomMap(2, 100.0), ast.Frame(2, "Ident=DETECTOR_0"))
+    attributes = DetectorAttributes(
+        name="S11",
+        id=0,
+        type=next(iter(DetectorType)),
+        serial="S11",
+        bbox=box,
+        pixel_size=0.01,
+        physical_type="CCD",
+        orientation=Orientation(
+            focal_plane_x=0, focal_plane_y=0, focal_plane_z=0, pixel_reference_x=0, pixel_reference_y=0
+        ),
+    )
+    return Detector(attributes, [], CameraFrameSet("SimCam", frames), visit=visit)
+
+
+def _render(shape: tuple[int, int], x: Any, y: Any, flux: Any, sigma: float) -> NDArray[np.float32]:
+    """Add Gaussians to an empty image."""
+    image = np.zeros(shape, np.float32)
+    half = int(6 * sigma) + 1
+    for xi, yi, f in zip(x, y, flux, strict=True):
+        x0, y0 = max(0, int(xi) - half), max(0, int(yi) - half)
+        x1, y1 = min(shape[1], int(xi) + half + 1), min(shape[0], int(yi) + half + 1)
+        if x1 <= x0 or y1 <= y0:
+            continue
+        gx = np.exp(-((np.arange(x0, x1) - xi) ** 2) / (2 * sigma**2))
+        gy = np.exp(-((np.arange(y0, y1) - yi) ** 2) / (2 * sigma**2))
+        image[y0:y1, x0:x1] += (f / (2 * np.pi * sigma**2)) * gy[:, None] * gx[None, :]
+    return image
+
+
+class SyntheticRepo:
+    """The repository of a synthetic release; used as a context manager.
+
+    Parameters
+    ----------
+    root
+        Folder of the new repository.
+    visits
+        Visits to register.
+    """
+
+    collection = _COLLECTION
+
+    def __init__(self, root: Path, visits: Sequence[SyntheticVisit]) -> None:
+        self.skymap = make_skymap(SKYMAP, *CENTER, _SCALE_ARCSEC, (2, 2), (500, 500), border=30)
+        self._detector_wcs = _detector_wcs()
+        self._psf_sigma = SEEING_ARCSEC / _SCALE_ARCSEC / 2.355
+        create_repo(root)
+        self.butler = Butler.from_config(str(root), writeable=True, run=_RUN, collections=[_RUN])
+        SimCam().register(self.butler.registry)
+        register_skymap(self.butler, self.skymap)
+        self._register_visits(visits)
+        for name, (dimensions, storage) in _IMAGE_TYPES.items():
+            self.butler.registry.registerDatasetType(
+                DatasetType(name, dimensions, storage, universe=self.butler.dimensions)
+            )
+        self.butler.collections.register(_COLLECTION, CollectionType.CHAINED)
+        self.butler.collections.redefine_chain(_COLLECTION, [_RUN, "skymaps"])
+
+    def __enter__(self) -> SyntheticRepo:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.butler.close()
+
+    def _register_visits(self, visits: Sequence[SyntheticVisit]) -> None:
+        registry = self.butler.registry
+        region = make_polygon(*np.array(self.detector_corners()).T)
+        same = {"instrument": "SimCam"}
+        for v in visits:
+            registry.syncDimensionData("day_obs", {**same, "id": v.day_obs})
+            registry.syncDimensionData("group", {**same, "name": str(v.id)})
+            shared = {
+                **same,
+                "id": v.id,
+                "physical_filter": f"{v.band}_sim",
+                "day_obs": v.day_obs,
+                "seq_num": v.id % 100000,
+                "exposure_time": v.exposure_s,
+                "target_name": "ECDFS",
+                "observation_reason": "science",
+                "science_program": "synthetic",
+                "azimuth": 180.0,
+                "zenith_angle": 22.0,
+                "timespan": v.timespan,
+            }
+            registry.insertDimensionData(
+                "exposure",
+                {
+                    **shared,
+                    "obs_id": str(v.id),
+                    "group": str(v.id),
+                    "dark_time": v.exposure_s,
+                    "observation_type": "science",
+                    "seq_start": v.id % 100000,
+                    "seq_end": v.id % 100000,
+                    "tracking_ra": CENTER[0],
+                    "tracking_dec": CENTER[1],
+                    "sky_angle": 12.0,
+                    "has_simulated": True,
+                    "can_see_sky": True,
+                },
+            )
+            registry.insertDimensionData("visit", {**shared, "name": str(v.id), "region": region})
+            registry.insertDimensionData("visit_definition", {**same, "visit": v.id, "exposure": v.id})
+            registry.insertDimensionData(
+                "visit_system_membership", {**same, "visit": v.id, "visit_system": 0}
+            )
+            registry.insertDimensionData(
+                "visit_detector_region", {**same, "visit": v.id, "detector": 0, "region": region}
+            )
+
+    def find_patches(self, ra: Any, dec: Any) -> NDArray[np.int64]:
+        """Return the patch of each position."""
+        return np.clip(self.skymap.tract(0).find_patches(ra, dec), 0, None)
+
+    def tract_pixels(self, ra: Any, dec: Any) -> tuple[Any, Any]:
+        """Return tract pixels of sky positions."""
+        return tuple(self.skymap.tract(0).wcs.world_to_pixel_values(ra, dec))
+
+    def detector_pixels(self, ra: Any, dec: Any) -> tuple[Any, Any]:
+        """Return detector pixels of sky positions."""
+        return tuple(self._detector_wcs.all_world2pix(ra, dec, 0))
+
+    def detector_corners(self) -> list[tuple[float, float]]:
+        """Return ICRS degrees of the corners: lower left, lower right, upper right, upper left."""
+        low, high = -0.5, _SIZE - 0.5
+        sky = self._detector_wcs.all_pix2world([low, high, high, low], [low, low, high, high], 0)
+        return [(float(r), float(d)) for r, d in zip(*sky, strict=True)]
+
+    def coadd_patches(self) -> pa.Table:
+        """Make CoaddPatches."""
+        rows: dict[str, list[Any]] = {
+            k: [] for k in ("lsst_tract", "lsst_patch", "s_ra", "s_dec", "s_region")
+        }
+        for patch in self.skymap.tract(0).patches:
+            b = patch.bbox
+            x = np.array([b.x.start - 0.5, b.x.stop - 0.5, b.x.stop - 0.5, b.x.start - 0.5])
+            y = np.array([b.y.start - 0.5, b.y.start - 0.5, b.y.stop - 0.5, b.y.stop - 0.5])
+            ra, dec = patch.wcs.pixel_to_world_values(x, y)
+            rows["lsst_tract"].append(0)
+            rows["lsst_patch"].append(patch.id)
+            rows["s_ra"].append(float(ra.mean()))
+            rows["s_dec"].append(float(dec.mean()))
+            rows["s_region"].append(
+                "POLYGON ICRS " + " ".join(f"{r:.7f} {d:.7f}" for r, d in zip(ra, dec, strict=True))
+            )
+        return from_numpy(dict(rows), {"s_ra": "deg", "s_dec": "deg"})
+
+    def put_images(
+        self, scene: Scene, visits: Sequence[SyntheticVisit], sky_njy: Mapping[str, float], seed: int
+    ) -> list[DatasetRef]:
+        """Render and store visit and difference images of some visits, and coadds of two patches.
+
+        Returns
+        -------
+        list of lsst.daf.butler.DatasetRef
+            The stored images, with dimension records.
+        """
+        rng = np.random.default_rng(seed + 2)
+        refs = []
+        for v in visits:
+            data_id = {"instrument": "SimCam", "visit": v.id, "detector": 0}
+            flux, mean = scene.flux_at(v), scene.flux[v.band]
+            for name, values in (("visit_image", flux), ("difference_image", flux - mean)):
+                image = self._visit_image(scene, v, values, sky_njy[v.band], name == "difference_image", rng)
+                refs.append(self.butler.put(image, name, data_id))
+        for name, band, patch in (("deep_coadd", "r", 0), ("deep_coadd", "i", 3), ("template_coadd", "r", 0)):
+            image = self._coadd(scene, band, patch, sky_njy[band] / 2.5, rng)
+            data_id = {"skymap": SKYMAP, "tract": 0, "patch": patch, "band": band}
+            refs.append(self.butler.put(image, name, data_id))
+        return [r.expanded(self.butler.registry.expandDataId(r.dataId)) for r in refs]
+
+    def _planes(self, pixels: Any, sky: float, rng: Any, projection: Any, box: Any) -> dict[str, Any]:
+        pixels = pixels + rng.normal(0, sky, pixels.shape).astype(np.float32)
+        saturated = pixels > _SATURATION_NJY
+        missing = np.zeros(pixels.shape, bool)
+        missing[:, 700:702] = missing[40:44, 100:300] = True
+        pixels[missing] = np.nan
+        image = Image(pixels, bbox=box, unit=u.nJy, sky_projection=projection)
+        variance = Image(
+            np.where(missing, np.nan, sky**2 + np.clip(pixels, 0, None)).astype(np.float32),
+            bbox=box,
+            unit=u.nJy**2,
+        )
+        schema = MaskSchema([MaskPlane(p, p) for p in _PLANES])
+        masked = MaskedImage(image, variance=variance, mask_schema=schema)
+        masked.mask.set("SAT", saturated)
+        masked.mask.set("NO_DATA", missing)
+        masked.mask.set("DETECTED", np.nan_to_num(pixels) > 5 * sky)
+        masked.mask.set("DETECTED_NEGATIVE", np.nan_to_num(pixels) < -5 * sky)
+        return {"image": masked.image, "variance": masked.variance, "mask": masked.mask}
+
+    def _visit_image(
+        self, scene: Scene, visit: SyntheticVisit, flux: Any, sky: float, difference: bool, rng: Any
+    ) -> Any:
+        box = Box.factory[0:_SIZE, 0:_SIZE]
+        frame = DetectorFrame(instrument="SimCam", detector=0, visit=visit.id, bbox=box)
+        projection = SkyProjection.from_fits_wcs(self._detector_wcs, frame, pixel_bounds=box)
+        x, y = self.detector_pixels(scene.ra, scene.dec)
+        planes = self._planes(_render(box.shape, x, y, flux, self._psf_sigma), sky, rng, projection, box)
+        span = visit.timespan
+        info = ObservationInfo.makeObservationInfo(
+            instrument="SimCam",
+            physical_filter=f"{visit.band}_sim",
+            exposure_id=visit.id,
+            visit_id=visit.id,
+            datetime_begin=span.begin,
+            datetime_end=span.end,
+            exposure_time=visit.exposure_s * u.s,
+        )
+        made = DifferenceImage if difference else VisitImage
+        return made(
+            planes["image"],
+            variance=planes["variance"],
+            mask=planes["mask"],
+            obs_info=info,
+            psf=GaussianPointSpreadFunction(self._psf_sigma, bounds=box, stamp_size=25),
+            detector=_detector(box, visit.id),
+            band=visit.band,
+        )
+
+    def _coadd(self, scene: Scene, band: str, patch: int, sky: float, rng: Any) -> MaskedImage:
+        tract = self.skymap.tract(0)
+        box = tract.patch(patch).bbox
+        frame = TractFrame(skymap=SKYMAP, tract=0, bbox=tract.bbox)
+        projection = SkyProjection.from_fits_wcs(tract.wcs, frame, pixel_bounds=box)
+        x, y = self.tract_pixels(scene.ra, scene.dec)
+        pixels = _render(box.shape, x - box.x.start, y - box.y.start, scene.flux[band], self._psf_sigma)
+        planes = self._planes(pixels, sky, rng, projection, box)
+        return MaskedImage(planes["image"], variance=planes["variance"], mask=planes["mask"])
