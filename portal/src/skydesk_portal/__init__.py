@@ -1,0 +1,1 @@
+"""The API and Portal aspects of skydesk."""

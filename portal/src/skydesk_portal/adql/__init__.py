@@ -1,0 +1,5 @@
+"""The strict ADQL front end: text in, checked engine SQL and column metadata out; it runs nothing."""
+
+from skydesk_portal.adql.translate import Translation, translate
+
+__all__ = ["Translation", "translate"]

@@ -1,0 +1,455 @@
+"""Regions of ADQL as exact predicates and HEALPix ranges; angles in degrees, ICRS."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skydesk_portal.exceptions import QueryError
+
+if TYPE_CHECKING:
+    from mocpy import MOC
+
+__all__ = [
+    "Box",
+    "Circle",
+    "Point",
+    "Polygon",
+    "RegionColumn",
+    "Shape",
+    "Value",
+    "exact_predicate",
+    "index_ranges",
+]
+
+MAX_RANGES = 8
+"""Ranges of the index that one region may become; more cost more than they save."""
+
+type Shape = Point | Circle | Polygon | Box | RegionColumn
+
+
+@dataclass(frozen=True)
+class Value:
+    """An expression with its engine SQL and, if it is constant, its value."""
+
+    sql: str
+    number: float | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A position; ``table`` tells whose indexed position it is, if it is one."""
+
+    ra: Value
+    dec: Value
+    index_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Circle:
+    """A cone around a position."""
+
+    center: Point
+    radius: Value
+
+
+@dataclass(frozen=True)
+class Polygon:
+    """A polygon with great-circle edges; constant corners only."""
+
+    corners: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box around a position that is not constant: only CENTROID understands it."""
+
+    center: Point
+
+
+@dataclass(frozen=True)
+class RegionColumn:
+    """A column that holds a region as DALI or STC-S text."""
+
+    sql: str
+
+
+def is_constant(point: Point) -> bool:
+    """Tell whether a position is given by numbers."""
+    return point.ra.number is not None and point.dec.number is not None
+
+
+def check_position(ra_deg: float, dec_deg: float) -> None:
+    """Refuse positions that are none.
+
+    Raises
+    ------
+    QueryError
+        If a coordinate is not finite or the declination is beyond a pole.
+    """
+    if not (math.isfinite(ra_deg) and math.isfinite(dec_deg)):
+        raise QueryError("a coordinate is not a finite number")
+    if abs(dec_deg) > 90:
+        raise QueryError(f"declination {dec_deg:g} is not between -90 and 90 degrees")
+
+
+def haversine(a: Point, b: Point) -> str:
+    """Return SQL of the haversine of the angle between two positions."""
+    return (
+        f"(pow(sin(radians(({a.dec.sql}) - ({b.dec.sql})) / 2), 2) + {_cos(a.dec)} * {_cos(b.dec)}"
+        f" * pow(sin(radians(({a.ra.sql}) - ({b.ra.sql})) / 2), 2))"
+    )
+
+
+def _cos(value: Value) -> str:
+    if value.number is not None:
+        return repr(math.cos(math.radians(value.number)))
+    return f"cos(radians({value.sql}))"
+
+
+def distance_sql(a: Point, b: Point) -> str:
+    """Return SQL of the angle between two positions, in degrees."""
+    return f"degrees(2 * asin(least(1, sqrt({haversine(a, b)}))))"
+
+
+def within_sql(a: Point, b: Point, radius: Value, operator: str = "<=") -> str:
+    """Return SQL that tells whether two positions are closer than a radius in degrees."""
+    if radius.number is None:
+        return f"({distance_sql(a, b)} {operator} ({radius.sql}))"
+    if radius.number >= 180:
+        return f"({haversine(a, b)} IS NOT NULL)"
+    limit = math.sin(math.radians(max(radius.number, 0.0) / 2)) ** 2
+    # Half an ulp of slack keeps a source that lies exactly on the centre in a cone of radius 0.
+    return f"({haversine(a, b)} {operator} {limit!r})"
+
+
+def _unit(ra_deg: float, dec_deg: float) -> np.ndarray:
+    ra, dec = math.radians(ra_deg), math.radians(dec_deg)
+    return np.array([math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec)])
+
+
+def make_polygon(corners: list[tuple[float, float]]) -> Polygon:
+    """Check the corners of a polygon.
+
+    Parameters
+    ----------
+    corners
+        Positions in degrees.
+
+    Returns
+    -------
+    Polygon
+        The polygon without repeated corners.
+
+    Raises
+    ------
+    QueryError
+        If fewer than three corners are distinct or it does not fit into a hemisphere.
+    """
+    kept: list[tuple[float, float]] = []
+    for ra, dec in corners:
+        check_position(ra, dec)
+        if not kept or max(abs(ra - kept[-1][0]), abs(dec - kept[-1][1])) > 1e-12:
+            kept.append((ra, dec))
+    if len(kept) > 1 and max(abs(kept[0][0] - kept[-1][0]), abs(kept[0][1] - kept[-1][1])) <= 1e-12:
+        kept.pop()
+    if len(kept) < 3:
+        raise QueryError("a polygon needs at least three different corners")
+    vectors = [_unit(*corner) for corner in kept]
+    middle = np.sum(vectors, axis=0)
+    if np.linalg.norm(middle) < 1e-9 or min(float(v @ middle) for v in vectors) <= 0:
+        raise QueryError("a polygon must be smaller than a hemisphere")
+    return Polygon(tuple(kept))
+
+
+def _project(polygon: Polygon) -> tuple[list[np.ndarray], np.ndarray]:
+    # In the gnomonic projection great circles are straight lines, so planar geometry holds.
+    vectors = [_unit(*corner) for corner in polygon.corners]
+    middle = np.sum(vectors, axis=0)
+    middle /= np.linalg.norm(middle)
+    north = np.array([0.0, 0.0, 1.0]) if abs(middle[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
+    east = np.cross(north, middle)
+    east /= np.linalg.norm(east)
+    up = np.cross(middle, east)
+    flat = np.array([[v @ east / (v @ middle), v @ up / (v @ middle)] for v in vectors])
+    return vectors, flat
+
+
+def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
+    return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
+
+
+def _crosses_itself(flat: np.ndarray) -> bool:
+    n = len(flat)
+    if n > 500:
+        raise QueryError("a polygon that is not convex may have 500 corners at most")
+    for i in range(n):
+        a, b = flat[i], flat[(i + 1) % n]
+        for j in range(i + 2, n):
+            if (j + 1) % n == i:
+                continue
+            c, d = flat[j], flat[(j + 1) % n]
+            if _turn(a, b, c) * _turn(a, b, d) < 0 and _turn(c, d, a) * _turn(c, d, b) < 0:
+                return True
+    return False
+
+
+def _triangulate(flat: np.ndarray) -> list[list[int]]:
+    area = sum(_turn(np.zeros(2), flat[i - 1], flat[i]) for i in range(len(flat)))
+    left = list(range(len(flat))) if area >= 0 else list(range(len(flat)))[::-1]
+    if all(_turn(flat[left[i - 2]], flat[left[i - 1]], flat[left[i]]) >= -1e-15 for i in range(len(left))):
+        return [left]
+    if _crosses_itself(flat):
+        raise QueryError("the edges of the polygon cross each other")
+    out: list[list[int]] = []
+    while len(left) > 3:
+        for i in range(len(left)):
+            a, b, c = left[i - 1], left[i], left[(i + 1) % len(left)]
+            if _turn(flat[a], flat[b], flat[c]) <= 0:
+                continue
+            inside = any(
+                min(
+                    _turn(flat[a], flat[b], flat[p]),
+                    _turn(flat[b], flat[c], flat[p]),
+                    _turn(flat[c], flat[a], flat[p]),
+                )
+                >= 0
+                for p in left
+                if p not in (a, b, c)
+            )
+            if not inside:
+                out.append([a, b, c])
+                left.pop(i)
+                break
+        else:
+            raise QueryError("the edges of the polygon cross each other")
+    return [*out, left]
+
+
+def polygon_sql(point: Point, polygon: Polygon) -> str:
+    """Return SQL that tells whether a position lies in a polygon, edges included."""
+    vectors, flat = _project(polygon)
+    parts = []
+    for piece in _triangulate(flat):
+        edges = []
+        center = np.sum([vectors[i] for i in piece], axis=0)
+        for i, j in zip(piece, piece[1:] + piece[:1], strict=True):
+            normal = np.cross(vectors[i], vectors[j])
+            x, y, z = (float(v) for v in (normal if normal @ center >= 0 else -normal))
+            edges.append(
+                f"({x!r} * cos(radians({point.dec.sql})) * cos(radians({point.ra.sql})) + ({y!r})"
+                f" * cos(radians({point.dec.sql})) * sin(radians({point.ra.sql})) + ({z!r}) * sin(radians({point.dec.sql}))) >= 0"
+            )
+        parts.append("(" + " AND ".join(edges) + ")")
+    return "(" + " OR ".join(parts) + ")"
+
+
+def exact_predicate(point: Point, region: Shape) -> str:
+    """Return SQL that tells whether a position lies in a region.
+
+    Parameters
+    ----------
+    point
+        The position.
+    region
+        The region.
+
+    Returns
+    -------
+    str
+        A boolean expression, null where a coordinate is null.
+
+    Raises
+    ------
+    QueryError
+        If the region has no area to lie in.
+    """
+    match region:
+        case Circle(center, radius):
+            return within_sql(point, center, radius)
+        case Polygon():
+            return polygon_sql(point, region)
+        case RegionColumn(sql):
+            return f"skydesk_region_has({sql}, {point.ra.sql}, {point.dec.sql})"
+        case Point():
+            return within_sql(point, region, Value("0", 0.0))
+        case _:
+            raise QueryError("a BOX needs a constant centre here")
+
+
+def _text_sql(region: Shape) -> str:
+    match region:
+        case RegionColumn(sql):
+            return sql
+        case Polygon(corners):
+            return "'POLYGON " + " ".join(f"{v!r}" for corner in corners for v in corner) + "'"
+        case Circle(center, radius):
+            parts = (center.ra.sql, center.dec.sql, radius.sql)
+            return "('CIRCLE ' || " + " || ' ' || ".join(f"CAST({part} AS VARCHAR)" for part in parts) + ")"
+        case _:
+            raise QueryError("a BOX needs a constant centre here")
+
+
+def relation_sql(name: str, inner: Shape, outer: Shape) -> str:
+    """Return SQL of CONTAINS or INTERSECTS between two regions that have an area.
+
+    Parameters
+    ----------
+    name
+        ``CONTAINS`` or ``INTERSECTS``.
+    inner, outer
+        First and second argument.
+
+    Returns
+    -------
+    str
+        A boolean expression.
+
+    Raises
+    ------
+    QueryError
+        If one of them is not a region.
+    """
+    if isinstance(outer, Point):
+        raise QueryError("CONTAINS: a region with an area does not fit into a POINT")
+    function = "skydesk_region_within" if name == "CONTAINS" else "skydesk_regions_meet"
+    return f"{function}({_text_sql(inner)}, {_text_sql(outer)})"
+
+
+def region_moc(region: Shape) -> MOC | None:
+    """Return the coverage map of a constant region, `None` if it is not constant."""
+    from astropy import units as u
+    from astropy.coordinates import Latitude, Longitude
+    from mocpy import MOC
+
+    match region:
+        case Circle(center, radius) if is_constant(center) and radius.number is not None:
+            size = min(max(radius.number, 1e-7), 180.0)
+            depth = int(min(max(round(math.log2(58.6 / (size / 4))), 3), 20))
+            ra, dec = center.ra.number, center.dec.number
+            # A hair more than the radius: the map may be too large, never too small.
+            grown = min(size * (1 + 1e-9) + 1e-9, 180.0)
+            return MOC.from_cone(
+                Longitude(ra, u.deg), Latitude(dec, u.deg), radius=grown * u.deg, max_depth=depth
+            )
+        case Polygon(corners):
+            vectors = [_unit(*corner) for corner in corners]
+            middle = np.sum(vectors, axis=0)
+            middle /= np.linalg.norm(middle)
+            size = max(math.degrees(math.acos(min(1.0, float(v @ middle)))) for v in vectors)
+            depth = int(min(max(round(math.log2(58.6 / (max(size, 1e-7) / 4))), 3), 20))
+            ra_deg, dec_deg = [c[0] for c in corners], [c[1] for c in corners]
+            return MOC.from_polygon(Longitude(ra_deg, u.deg), Latitude(dec_deg, u.deg), max_depth=depth)
+    return None
+
+
+def index_ranges(region: Shape) -> list[tuple[int, int]] | None:
+    """Cover a region with few ranges of the order-29 index.
+
+    Parameters
+    ----------
+    region
+        The region.
+
+    Returns
+    -------
+    list of tuple of int or None
+        At most eight closed ranges in rising order that hold every position
+        of the region; `None` if the region is not constant.
+    """
+    moc = region_moc(region)
+    if moc is None:
+        return None
+    ranges = [(int(low), int(high)) for low, high in moc.to_depth29_ranges]
+    while len(ranges) > MAX_RANGES:
+        gaps = [ranges[i + 1][0] - ranges[i][1] for i in range(len(ranges) - 1)]
+        keep = sorted(range(len(gaps)), key=lambda i: -gaps[i])[: max(MAX_RANGES - 1, 0)]
+        cuts, merged, start = set(keep), [], ranges[0][0]
+        for i in range(len(gaps)):
+            if i in cuts:
+                merged.append((start, ranges[i][1]))
+                start = ranges[i + 1][0]
+        merged.append((start, ranges[-1][1]))
+        ranges = merged
+    return [(low, high - 1) for low, high in ranges]
+
+
+def index_predicate(key: str, ranges: list[tuple[int, int]]) -> str:
+    """Return SQL that keeps the rows of a table whose index falls into ranges.
+
+    Parameters
+    ----------
+    key
+        SQL of the index column.
+    ranges
+        Closed ranges in rising order.
+
+    Returns
+    -------
+    str
+        The outer bound, for pruning, and the ranges, for selectivity.
+    """
+    if not ranges:
+        return "FALSE"
+    outer = f"{key} BETWEEN {ranges[0][0]} AND {ranges[-1][1]}"
+    if len(ranges) == 1:
+        return outer
+    return outer + " AND (" + " OR ".join(f"{key} BETWEEN {low} AND {high}" for low, high in ranges) + ")"
+
+
+def area_of(region: Shape) -> str:
+    """Return SQL of the area of a region in square degrees.
+
+    Raises
+    ------
+    QueryError
+        If the area of such a region cannot be given.
+    """
+    match region:
+        case Circle(_, radius):
+            return f"({2 * math.pi * math.degrees(1) ** 2!r} * (1 - cos(radians({radius.sql}))))"
+        case Polygon():
+            return repr(polygon_area(region))
+        case Point():
+            return "0.0"
+        case _:
+            raise QueryError("AREA needs a CIRCLE or a POLYGON")
+
+
+def polygon_area(polygon: Polygon) -> float:
+    """Return the area of a polygon in square degrees, by the excess of its triangles."""
+    vectors, flat = _project(polygon)
+    total = 0.0
+    for piece in _triangulate(flat):
+        for i in range(1, len(piece) - 1):
+            a, b, c = vectors[piece[0]], vectors[piece[i]], vectors[piece[i + 1]]
+            # Van Oosterom & Strackee (1983): solid angle of a triangle.
+            total += 2 * math.atan2(
+                abs(float(a @ np.cross(b, c))), 1 + float(a @ b) + float(b @ c) + float(c @ a)
+            )
+    return total * math.degrees(1) ** 2
+
+
+def centroid_of(region: Shape) -> Point:
+    """Return the centre of a region.
+
+    Raises
+    ------
+    QueryError
+        If such a region has no centre.
+    """
+    match region:
+        case Point():
+            return region
+        case Circle(center, _) | Box(center):
+            return center
+        case Polygon(corners):
+            middle = np.sum([_unit(*corner) for corner in corners], axis=0)
+            ra = math.degrees(math.atan2(middle[1], middle[0])) % 360
+            dec = math.degrees(math.atan2(middle[2], math.hypot(middle[0], middle[1])))
+            return Point(Value(repr(ra), ra), Value(repr(dec), dec))
+        case _:
+            raise QueryError("CENTROID needs a POINT, CIRCLE, BOX or POLYGON")

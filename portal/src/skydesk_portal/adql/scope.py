@@ -1,0 +1,196 @@
+"""Which names a part of a query may use, and what each of them means."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from skydesk_portal.adql.grammar import find_place
+from skydesk_portal.exceptions import QueryError
+from skydesk_portal.models.tables import Catalog, ColumnInfo, TableInfo
+
+__all__ = ["OutColumn", "Scope", "Source", "error_at", "quote", "suggest"]
+
+
+def quote(name: str) -> str:
+    """Return a name as a quoted identifier of the engine."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """Return `` (did you mean …?)`` for a misspelt word, or nothing."""
+    lowered = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
+    return f" (did you mean `{lowered[close[0]]}`?)" if close else ""
+
+
+def error_at(text: str, node: exp.Expression | None, message: str) -> QueryError:
+    """Make an error that points at a node of the tree."""
+    found = node
+    if node is not None and "start" not in node.meta:
+        found = next((n for n in node.find_all(exp.Identifier, exp.Anonymous) if "start" in n.meta), None)
+    if found is None or "start" not in found.meta:
+        return QueryError(message)
+    return QueryError(message, *find_place(text, found.meta["start"]))
+
+
+@dataclass(frozen=True)
+class OutColumn:
+    """A column of a table, a sub-query or a result."""
+
+    name: str
+    info: ColumnInfo
+    kind: str = "any"
+    origin: str = ""
+
+
+def kind_of(info: ColumnInfo) -> str:
+    """Return the coarse kind of a column: num, str, bool, region or any."""
+    if info.datatype in {"char", "unicodeChar"}:
+        # ObsCore's s_region is text whose meaning is a region; s_region without an xtype occurs in older releases.
+        return "region" if info.xtype or info.name.lower() == "s_region" else "str"
+    if info.arraysize not in (None, "", "1"):
+        return "any"
+    if info.datatype == "boolean":
+        return "bool"
+    return "num" if info.datatype in {"short", "int", "long", "float", "double", "unsignedByte"} else "any"
+
+
+@dataclass
+class Source:
+    """One entry of a FROM clause under its private name ``key``."""
+
+    alias: str
+    key: str
+    columns: list[OutColumn]
+    table: TableInfo | None = None
+    quoted: bool = False
+
+    def find(self, name: str, *, quoted: bool) -> OutColumn | None:
+        """Return the column of that name, `None` if there is none."""
+        for column in self.columns:
+            if column.name == name or (not quoted and column.name.lower() == name.lower()):
+                return column
+        return None
+
+    def matches(self, qualifier: list[str]) -> bool:
+        """Tell whether a written qualifier (table, or schema and table) means this source."""
+        if len(qualifier) == 1:
+            return qualifier[0].lower() == self.alias.lower()
+        return self.table is not None and [self.table.schema.lower(), self.table.name.lower()] == [
+            part.lower() for part in qualifier
+        ]
+
+
+@dataclass
+class Scope:
+    """The sources of one SELECT, and those of the query around it."""
+
+    text: str
+    catalog: Catalog
+    parent: Scope | None = None
+    sources: list[Source] = field(default_factory=list)
+    joined: dict[str, OutColumn] = field(default_factory=dict)
+    """Columns merged by USING or NATURAL, by lower-case name."""
+    aliases: dict[str, str] = field(default_factory=dict)
+    groups: list[str] | None = None
+
+    def add(self, source: Source, node: exp.Expression) -> None:
+        """Add a source; refuse a second one of the same name."""
+        if any(source.alias and source.alias.lower() == other.alias.lower() for other in self.sources):
+            raise error_at(
+                self.text, node, f"two tables are called `{source.alias}` here: give one of them an alias"
+            )
+        self.sources.append(source)
+
+    def resolve(self, column: exp.Column) -> tuple[str, OutColumn, Source | None]:
+        """Find out what a column name means.
+
+        Parameters
+        ----------
+        column
+            The name as it was read.
+
+        Returns
+        -------
+        tuple
+            Engine SQL, the column, and the source it belongs to.
+
+        Raises
+        ------
+        QueryError
+            If the name is unknown or means several columns.
+        """
+        parts = [part for part in column.parts if isinstance(part, exp.Identifier)]
+        *qualifier, last = parts
+        name, quoted = last.name, bool(last.args.get("quoted"))
+        if len(qualifier) > 2:
+            raise error_at(self.text, column, "a column name has at most the parts schema.table.column")
+        found = self._lookup([part.name for part in qualifier], name, column, quoted=quoted)
+        if found is not None:
+            return found
+        if self.parent is not None:
+            return self.parent.resolve(column)
+        raise self._unknown([part.name for part in qualifier], name, column)
+
+    def _lookup(
+        self, qualifier: list[str], name: str, node: exp.Expression, *, quoted: bool
+    ) -> tuple[str, OutColumn, Source | None] | None:
+        if not qualifier and name.lower() in self.joined:
+            merged = self.joined[name.lower()]
+            return quote(merged.name), merged, None
+        hits = [
+            (source, column)
+            for source in self.sources
+            if not qualifier or source.matches(qualifier)
+            if (column := source.find(name, quoted=quoted)) is not None
+        ]
+        if len(hits) > 1:
+            where = " and ".join(f"`{source.alias}`" for source, _ in hits[:3])
+            raise error_at(self.text, node, f"column `{name}` is in {where}: say which one")
+        if not hits:
+            return None
+        source, column = hits[0]
+        return f"{source.key}.{quote(column.name)}", column, source
+
+    def _unknown(self, qualifier: list[str], name: str, node: exp.Expression) -> QueryError:
+        every = self.sources + (self.parent.sources if self.parent else [])
+        if qualifier:
+            named = [source for source in every if source.matches(qualifier)]
+            if not named:
+                known = [source.alias for source in every]
+                hint = suggest(qualifier[-1], known) or (f": FROM has {', '.join(known)}" if known else "")
+                return error_at(self.text, node, f"table `{'.'.join(qualifier)}` is not in FROM{hint}")
+            every = named
+        hint = suggest(name, [column.name for source in every for column in source.columns])
+        of = f" of `{named[0].alias}`" if qualifier else ""
+        return error_at(self.text, node.args.get("this") or node, f"unknown column `{name}`{of}{hint}")
+
+    def find_table(self, table: exp.Table) -> TableInfo:
+        """Look up the table that a FROM clause names.
+
+        Raises
+        ------
+        QueryError
+            If the caller has no table of that name.
+        """
+        parts = [part.name for part in table.parts if isinstance(part, exp.Identifier)]
+        if len(parts) != len(table.parts) or not parts:
+            raise error_at(self.text, table, "FROM takes names of tables and sub-queries only")
+        name = ".".join(parts)
+        if len(parts) == 2 and (info := self.catalog.find_table(name)) is not None:
+            return info
+        if len(parts) == 1:
+            fits = [info for info in self.catalog.iter_tables() if info.name.lower() == name.lower()]
+            if len(fits) == 1:
+                return fits[0]
+            if fits:
+                found = " or ".join(f"`{info.full_name}`" for info in fits[:3])
+                raise error_at(self.text, table, f"table `{name}` needs its schema: {found}")
+        known = [info.full_name for info in self.catalog.iter_tables()]
+        hint = suggest(name, known) or suggest(
+            "." + parts[-1], ["." + k.split(".", 1)[1] for k in known]
+        ).replace("`.", "`")
+        raise error_at(self.text, table, f"unknown table `{name}`{hint}")

@@ -1,0 +1,124 @@
+"""What routes ask for: the caller with a scope, the services, the parameters of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+import structlog
+from fastapi import Depends, Request
+from starlette.datastructures import UploadFile
+
+from skydesk_portal.exceptions import AuthenticationError, ForbiddenError, TooLargeError, UsageError
+from skydesk_portal.factory import Factory
+from skydesk_portal.models.identity import Identity
+from skydesk_portal.services.identity import find_token
+
+__all__ = ["FactoryDependency", "Form", "FormDependency", "get_factory", "get_pool", "read_form", "require"]
+
+
+def get_factory(request: Request) -> Factory:
+    """Return the services of the process."""
+    return cast("Factory", request.app.state.factory)
+
+
+def get_pool(request: Request) -> ThreadPoolExecutor:
+    """Return the threads that synchronous queries run in."""
+    return cast("ThreadPoolExecutor", request.app.state.pool)
+
+
+def require(scope: str) -> Callable[[Request], Awaitable[Identity]]:
+    """Return a dependency that lets only callers with a scope in.
+
+    Parameters
+    ----------
+    scope
+        Name of the scope, such as ``read:tap``.
+
+    Returns
+    -------
+    callable
+        Gives the caller's identity, or raises `AuthenticationError` (no valid
+        token) or `ForbiddenError` (the token lacks the scope).
+    """
+
+    async def check(request: Request) -> Identity:
+        token = find_token(request.headers)
+        if token is None:
+            raise AuthenticationError("sign in first: the request carries no token")
+        identity = await get_factory(request).create_identity_client().get_identity(token)
+        if scope not in identity.scopes:
+            raise ForbiddenError(f"the token does not have the scope {scope}")
+        request.state.user = identity.name
+        structlog.contextvars.bind_contextvars(user=identity.name)
+        return identity
+
+    check.scope = scope  # type: ignore[attr-defined]
+    return check
+
+
+@dataclass(frozen=True)
+class Form:
+    """Parameters of a request from its query string and its body.
+
+    Parameters
+    ----------
+    items
+        Names as given and values, in order.
+    files
+        Uploaded files by name.
+    """
+
+    items: tuple[tuple[str, str], ...]
+    files: dict[str, bytes]
+
+    def values(self, name: str) -> list[str]:
+        """Return all values of a parameter, its name in any case."""
+        return [value for key, value in self.items if key.upper() == name.upper()]
+
+    def find(self, name: str) -> str | None:
+        """Return the last value of a parameter, `None` if it was not given."""
+        given = self.values(name)
+        return given[-1] if given else None
+
+    def without(self, *names: str) -> list[tuple[str, str]]:
+        """Return the parameters except some."""
+        left_out = {name.upper() for name in names}
+        return [(key, value) for key, value in self.items if key.upper() not in left_out]
+
+
+async def read_form(request: Request) -> Form:
+    """Read the parameters of a request.
+
+    Raises
+    ------
+    TooLargeError
+        If the body is larger than an upload may be.
+    UsageError
+        If the body cannot be read.
+    """
+    limit = get_factory(request).settings.portal.upload_bytes
+    items = [(key, value) for key, value in request.query_params.multi_items()]
+    files: dict[str, bytes] = {}
+    if request.method in {"POST", "PUT"}:
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > 2 * limit + 1_000_000:
+            raise TooLargeError(f"the request is larger than the {limit} bytes that an upload may have")
+        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
+            try:
+                form = await request.form(max_part_size=limit)
+            except Exception as error:  # the parser's errors have no common class
+                raise UsageError(f"the form cannot be read: {str(error)[:100]}") from error
+            for key, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    files[key] = await value.read(limit + 1)
+                else:
+                    items.append((key, value))
+    return Form(tuple(items), files)
+
+
+FactoryDependency = Annotated[Factory, Depends(get_factory)]
+FormDependency = Annotated[Form, Depends(read_form)]

@@ -1,0 +1,17 @@
+"""All routes of the api process."""
+
+from fastapi import APIRouter
+
+from skydesk_portal.api.routes import batch, cutout, datalink, discovery, health, sia, tap
+
+__all__ = ["ALL_ROUTERS"]
+
+ALL_ROUTERS: tuple[APIRouter, ...] = (
+    health.router,
+    tap.router,
+    sia.router,
+    cutout.router,
+    datalink.router,
+    discovery.router,
+    batch.router,
+)

@@ -1,0 +1,164 @@
+"""Settings of the portal's processes; the only module that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from skydesk_portal.exceptions import ConfigError
+
+__all__ = ["PortalConfig", "PortalSettings", "load_config"]
+
+
+class PortalConfig(BaseModel):
+    """Section ``portal`` of ``config.yaml``: what an operator may tune."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    site_name: str = "skydesk"
+    """Name of the platform in discovery documents and titles."""
+
+    sync_seconds: int = Field(60, ge=1, le=3600)
+    """Longest run of a synchronous query or cut-out."""
+
+    execution_seconds: int = Field(4 * 3600, ge=1)
+    """Longest run of an asynchronous job; also what a job gets unless it asks for less."""
+
+    retention_days: float = Field(7.0, gt=0)
+    """How long a finished job and its results are kept."""
+
+    default_rows: int = Field(1_000_000, ge=1)
+    """Rows returned by a query that gives no MAXREC."""
+
+    maximum_rows: int = Field(100_000_000, ge=1)
+    """Largest MAXREC that is honoured."""
+
+    upload_bytes: int = Field(32_000_000, ge=1000)
+    """Largest uploaded table."""
+
+    query_threads: int = Field(4, ge=1, le=64)
+    """Synchronous queries that run at the same time in one process."""
+
+    engine_threads: int = Field(2, ge=1, le=256)
+    """Threads of the catalogue engine in one process."""
+
+    engine_memory_mb: int = Field(2000, ge=100)
+    """Memory limit of the catalogue engine in one process."""
+
+    batch_processes: int = Field(2, ge=1, le=256)
+    """Worker processes of one batch job."""
+
+    cutout_pixels: int = Field(36_000_000, ge=1)
+    """Largest cut-out in pixels."""
+
+    link_seconds: int = Field(900, ge=10)
+    """How long a signed link to a file stays valid."""
+
+    lease_seconds: float = Field(15.0, gt=1)
+    """A worker that has not reported for this long loses its job."""
+
+
+class PortalSettings(BaseModel):
+    """Everything one portal process has to know.
+
+    Parameters
+    ----------
+    home
+        The platform's home folder.
+    run
+        Private folder of sockets, epoch and status files.
+    url
+        Public base address that links in answers begin with, no slash at the end.
+    hub_api
+        Base address of the hub's REST interface; ``http+unix://`` names a socket.
+    epoch
+        File whose eight bytes change whenever a token loses rights.
+    local_user
+        The one local person when the platform serves nobody else.
+    portal
+        What the configuration file says.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    home: Path
+    run: Path
+    url: str
+    hub_api: str | None = None
+    epoch: Path | None = None
+    local_user: str | None = None
+    portal: PortalConfig = PortalConfig()
+
+    @property
+    def releases(self) -> Path:
+        """The folder of published releases."""
+        return self.home / "releases"
+
+    @property
+    def results(self) -> Path:
+        """The folder of job results."""
+        return self.home / "results"
+
+    @property
+    def users(self) -> Path:
+        """The folder with one folder per user."""
+        return self.home / "users"
+
+    @property
+    def jobs_file(self) -> Path:
+        """The job database."""
+        return self.home / "jobs.sqlite"
+
+
+def _read_section(path: Path) -> PortalConfig:
+    if not path.exists():
+        return PortalConfig()
+    try:
+        document = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {str(error).splitlines()[0]}") from error
+    section = document.get("portal") or {} if isinstance(document, dict) else None
+    if not isinstance(section, dict):
+        raise ConfigError(f"{path}: section portal is not a mapping")
+    try:
+        return PortalConfig(**section)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{path}: portal.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def load_config(environment: dict[str, str] | None = None) -> PortalSettings:
+    """Read the settings from the environment and the home folder.
+
+    Parameters
+    ----------
+    environment
+        Variables to read instead of the process's own.
+
+    Returns
+    -------
+    PortalSettings
+        The checked settings.
+
+    Raises
+    ------
+    ConfigError
+        If ``SKYDESK_HOME`` is missing or ``config.yaml`` is wrong.
+    """
+    env = dict(os.environ) if environment is None else environment
+    if not env.get("SKYDESK_HOME"):
+        raise ConfigError("SKYDESK_HOME is not set: the portal's processes are started by `skydesk up`")
+    home = Path(env["SKYDESK_HOME"]).absolute()
+    epoch = env.get("SKYDESK_EPOCH")
+    return PortalSettings(
+        home=home,
+        run=Path(env.get("SKYDESK_RUN") or home / "run"),
+        url=(env.get("SKYDESK_URL") or "http://127.0.0.1:8000").rstrip("/"),
+        hub_api=env.get("SKYDESK_HUB_API") or None,
+        epoch=Path(epoch) if epoch else None,
+        local_user=env.get("SKYDESK_LOCAL_USER") or None,
+        portal=_read_section(home / "config.yaml"),
+    )

@@ -1,0 +1,171 @@
+"""Putting the services together for one process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from skydesk_portal.config import PortalSettings
+from skydesk_portal.exceptions import ConfigError
+from skydesk_portal.models.identity import Identity
+from skydesk_portal.models.jobs import JobKind
+from skydesk_portal.pipeline.pixels import PixelStore
+from skydesk_portal.pipeline.releases import ReleaseStore
+from skydesk_portal.services.batch import BatchExecutor, BatchService
+from skydesk_portal.services.catalogs import CatalogService
+from skydesk_portal.services.datalink import DatalinkService
+from skydesk_portal.services.discovery import DiscoveryService
+from skydesk_portal.services.execution import TapExecutor
+from skydesk_portal.services.identity import HubIdentityClient, IdentityClient
+from skydesk_portal.services.jobs import JobService
+from skydesk_portal.services.sia import SiaService
+from skydesk_portal.services.signing import LinkSigner
+from skydesk_portal.services.soda import CutoutExecutor, SodaService
+from skydesk_portal.services.tap import TapService
+from skydesk_portal.storage.duckdb_engine import DuckdbEngine
+from skydesk_portal.storage.jobs import SqliteJobStore
+from skydesk_portal.uws.runner import JobExecutor
+
+__all__ = ["Factory", "create_factory"]
+
+
+class Factory:
+    """Makes the services of one process; each is made once.
+
+    Parameters
+    ----------
+    settings
+        What the process has to know.
+    identity
+        Replaces the hub as the judge of tokens.
+    """
+
+    def __init__(self, settings: PortalSettings, identity: IdentityClient | None = None) -> None:
+        self.settings = settings
+        self._identity = identity
+
+    @cached_property
+    def _releases(self) -> ReleaseStore:
+        return ReleaseStore(self.settings.releases)
+
+    @cached_property
+    def _catalogs(self) -> CatalogService:
+        return CatalogService(self._releases, self._open_engine, self.settings.url)
+
+    def _open_engine(self, files: Mapping[str, Path]) -> DuckdbEngine:
+        portal = self.settings.portal
+        return DuckdbEngine(files, threads=portal.engine_threads, memory_mb=portal.engine_memory_mb)
+
+    def create_release_store(self) -> ReleaseStore:
+        """Return the releases."""
+        return self._releases
+
+    def create_catalog_service(self) -> CatalogService:
+        """Return tables and engine."""
+        return self._catalogs
+
+    @cached_property
+    def _tap(self) -> TapService:
+        return TapService(self._catalogs, self._jobs, self.settings.portal, self.settings.url)
+
+    def create_tap_service(self) -> TapService:
+        """Return the query service."""
+        return self._tap
+
+    @cached_property
+    def _jobs(self) -> JobService:
+        store = SqliteJobStore(self.settings.jobs_file)
+        return JobService(store, self.settings.results, self.settings.portal)
+
+    def create_job_service(self) -> JobService:
+        """Return the jobs of people."""
+        return self._jobs
+
+    def create_executors(self) -> dict[JobKind, JobExecutor]:
+        """Return who does which kind of job."""
+        return {
+            JobKind.TAP: TapExecutor(self._tap, self._jobs),
+            JobKind.CUTOUT: CutoutExecutor(self._soda),
+            JobKind.BATCH: BatchExecutor(self.create_batch_service(), self.settings.portal),
+        }
+
+    def create_batch_service(self) -> BatchService:
+        """Return user batch."""
+        return BatchService(self._releases, self.settings.users)
+
+    @cached_property
+    def _soda(self) -> SodaService:
+        return SodaService(self._releases, PixelStore(self.settings.portal.cutout_pixels))
+
+    def create_soda_service(self) -> SodaService:
+        """Return the cut-out service."""
+        return self._soda
+
+    def create_sia_service(self) -> SiaService:
+        """Return the image search."""
+        return SiaService(self._tap, self._releases)
+
+    @cached_property
+    def _signer(self) -> LinkSigner:
+        return LinkSigner(self.settings.home / "links.key")
+
+    def create_link_signer(self) -> LinkSigner:
+        """Return what signs links to files."""
+        return self._signer
+
+    def create_datalink_service(self) -> DatalinkService:
+        """Return the links of datasets."""
+        return DatalinkService(self._soda, self._signer, self.settings.url, self.settings.portal.link_seconds)
+
+    def create_discovery_service(self) -> DiscoveryService:
+        """Return the description of the platform."""
+        return DiscoveryService(self._releases, self.settings.url, self.settings.portal.site_name)
+
+    def warm(self) -> None:
+        """Pay for imports and for opening the catalogues before the first request does."""
+        from skydesk_portal.adql.geometry import Circle, Point, Value, index_ranges
+
+        center = Point(Value("0.0", 0.0), Value("0.0", 0.0))
+        index_ranges(Circle(center, Value("0.01", 0.01)))
+        self.create_job_service()
+        self._catalogs.view_for(Identity("warm"))
+
+    def warm_pixels(self) -> None:
+        """Import what reads images and open the Butler of every release once."""
+        self._soda.warm()
+
+    @cached_property
+    def _client(self) -> IdentityClient:
+        if self._identity is not None:
+            return self._identity
+        if self.settings.hub_api is None:
+            raise ConfigError("SKYDESK_HUB_API is not set: nobody could be told apart")
+        return HubIdentityClient(self.settings.hub_api, self.settings.epoch)
+
+    def create_identity_client(self) -> IdentityClient:
+        """Return the judge of tokens."""
+        return self._client
+
+    def close(self) -> None:
+        """Close the engine; other connections close with the process."""
+        if "_catalogs" in self.__dict__:
+            self._catalogs.close()
+
+
+def create_factory(settings: PortalSettings, identity: IdentityClient | None = None) -> Factory:
+    """Make the factory of one process.
+
+    Parameters
+    ----------
+    settings
+        What the process has to know.
+    identity
+        Replaces the hub as the judge of tokens.
+
+    Returns
+    -------
+    Factory
+        Makes the services.
+    """
+    return Factory(settings, identity)

@@ -1,0 +1,221 @@
+"""Finding out whose token a request carries, by asking the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import mmap
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from skydesk_portal.exceptions import AuthenticationError, UpstreamError
+from skydesk_portal.models.identity import Identity
+
+__all__ = ["EpochFile", "HubIdentityClient", "IdentityClient", "find_token", "identity_of"]
+
+_SCOPE_PREFIX = "custom:skydesk:"
+_KEEP_S = 60.0
+_KEEP_INVALID_S = 5.0
+_OAUTH_BASIC = "x-oauth-basic"
+
+
+def find_token(headers: Mapping[str, str]) -> str | None:
+    """Return the token that a request carries.
+
+    Parameters
+    ----------
+    headers
+        Headers of the request, names in any case.
+
+    Returns
+    -------
+    str or None
+        The token of ``Authorization: Bearer``, or of Basic with
+        ``x-oauth-basic`` as the user or as the password.
+    """
+    value = headers.get("authorization") or headers.get("Authorization") or ""
+    scheme, _, rest = value.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip() or None
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, _, password = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    if user == _OAUTH_BASIC:
+        return password or None
+    if password in {_OAUTH_BASIC, ""}:
+        return user or None
+    # TOPCAT and others put the account name into the user field.
+    return password
+
+
+def identity_of(document: Mapping[str, Any]) -> Identity:
+    """Read the hub's answer about a token.
+
+    Parameters
+    ----------
+    document
+        JSON of the hub's ``/user``.
+
+    Returns
+    -------
+    Identity
+        Name, scopes, groups.
+    """
+    scopes = (str(scope).split("!", 1)[0] for scope in document.get("scopes") or [])
+    own = frozenset(scope.removeprefix(_SCOPE_PREFIX) for scope in scopes if scope.startswith(_SCOPE_PREFIX))
+    return Identity(
+        str(document["name"]),
+        own,
+        frozenset(map(str, document.get("groups") or [])),
+        admin=bool(document.get("admin")),
+    )
+
+
+class EpochFile:
+    """Eight bytes that change whenever a token loses rights.
+
+    Parameters
+    ----------
+    path
+        The file; `None` or a missing file means a constant epoch.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._map: mmap.mmap | None = None
+
+    def read(self) -> bytes:
+        """Return the current epoch."""
+        if self._map is None and self._path is not None and self._path.exists():
+            descriptor = os.open(self._path, os.O_RDONLY)
+            try:
+                if os.fstat(descriptor).st_size >= 8:
+                    self._map = mmap.mmap(descriptor, 8, access=mmap.ACCESS_READ)
+            finally:
+                os.close(descriptor)
+        return self._map[:8] if self._map is not None else b""
+
+
+class IdentityClient(Protocol):
+    """Something that knows whose a token is."""
+
+    async def get_identity(self, token: str) -> Identity:
+        """Return the identity behind a token.
+
+        Raises
+        ------
+        AuthenticationError
+            If the token is not valid.
+        UpstreamError
+            If that cannot be found out now.
+        """
+
+    async def close(self) -> None:
+        """Give back connections."""
+
+
+class HubIdentityClient:
+    """Asks JupyterHub with the caller's own token; remembers answers for a short time.
+
+    Parameters
+    ----------
+    hub_api
+        Base address of the hub's REST interface; ``http+unix://SOCKET/PATH``
+        names a unix socket.
+    epoch
+        File that changes whenever a token loses rights.
+    transport
+        Replaces the network, for tests.
+    """
+
+    def __init__(
+        self, hub_api: str, epoch: Path | None = None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        parts = urlsplit(hub_api)
+        base = hub_api.rstrip("/")
+        if parts.scheme == "http+unix":
+            transport = transport or httpx.AsyncHTTPTransport(uds=unquote(parts.netloc))
+            base = f"http://hub{parts.path.rstrip('/')}"
+        self._client = httpx.AsyncClient(transport=transport, timeout=10.0)
+        self._url = f"{base}/user"
+        self._epoch = EpochFile(epoch)
+        self._seen = b""
+        self._answers: dict[str, tuple[float, Identity | None]] = {}
+        self._pending: dict[str, asyncio.Task[Identity | None]] = {}
+
+    async def get_identity(self, token: str) -> Identity:
+        """Return the identity behind a token.
+
+        Parameters
+        ----------
+        token
+            A token of the hub.
+
+        Returns
+        -------
+        Identity
+            Who it is and what the token allows.
+
+        Raises
+        ------
+        AuthenticationError
+            If the hub does not know the token.
+        UpstreamError
+            If the hub does not answer.
+        """
+        epoch = self._epoch.read()
+        if epoch != self._seen:
+            self._answers.clear()
+            self._seen = epoch
+        # Only the digest is kept: a memory dump must not hold usable tokens.
+        key = hashlib.sha256(token.encode()).hexdigest()
+        known = self._answers.get(key)
+        if known is not None and known[0] > time.monotonic():
+            return self._valid(known[1])
+        task = self._pending.get(key)
+        if task is None:
+            task = asyncio.create_task(self._ask(token, key, epoch))
+            self._pending[key] = task
+            task.add_done_callback(lambda _: self._pending.pop(key, None))
+        return self._valid(await asyncio.shield(task))
+
+    def _valid(self, identity: Identity | None) -> Identity:
+        if identity is None:
+            raise AuthenticationError("the token is not valid: it is wrong, expired or revoked")
+        return identity
+
+    async def _ask(self, token: str, key: str, epoch: bytes) -> Identity | None:
+        try:
+            response = await self._client.get(self._url, headers={"Authorization": f"token {token}"})
+        except (httpx.HTTPError, ValueError) as error:
+            raise UpstreamError("the sign-in service does not answer; try again in a moment") from error
+        if response.status_code >= 500:
+            raise UpstreamError("the sign-in service is not ready; try again in a moment")
+        identity = None
+        if response.status_code == 200:
+            document = response.json()
+            # A token of a service has no user behind it and nothing here belongs to it.
+            if document.get("kind", "user") == "user":
+                identity = identity_of(document)
+        # The answer holds only if nothing was revoked while the question was on its way.
+        if self._epoch.read() == epoch:
+            if len(self._answers) > 10_000:
+                self._answers.clear()
+            keep = _KEEP_S if identity is not None else _KEEP_INVALID_S
+            self._answers[key] = (time.monotonic() + keep, identity)
+        return identity
+
+    async def close(self) -> None:
+        """Give back connections."""
+        await self._client.aclose()

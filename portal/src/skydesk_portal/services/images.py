@@ -1,0 +1,504 @@
+"""Images of a release for the Portal's viewer: which there are, their tiles, and catalogue rows over them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from skydesk_portal.exceptions import NotFoundError, PortalError, UsageError
+from skydesk_portal.models.tables import Catalog, TableInfo
+from skydesk_portal.pipeline.errors import core_errors
+from skydesk_portal.pipeline.sky import evaluate_wcs, project
+
+if TYPE_CHECKING:
+    from skydesk_portal.models.identity import Identity
+    from skydesk_portal.pipeline import Pyramid, Release
+    from skydesk_portal.services.tap import QueryResult
+
+__all__ = ["ID_COLUMNS", "ImageRow", "ImageService", "Tile", "contains_position"]
+
+ID_COLUMNS = {
+    "Object": "objectId",
+    "Source": "sourceId",
+    "DiaSource": "diaSourceId",
+    "DiaObject": "diaObjectId",
+}
+"""Tables that can be drawn over an image, and the column that names their rows."""
+
+_DEFAULT_TABLES = {
+    "deep_coadd": ("Object", "DiaObject"),
+    "template_coadd": ("Object", "DiaObject"),
+    "visit_image": ("Source", "Object", "DiaSource"),
+    "difference_image": ("DiaSource", "DiaObject", "Object"),
+}
+_AB_ZERO_NJY = 31.4
+_MAX_SOURCES = 200_000
+_OPEN_PYRAMIDS = 32
+_OUTLINE_STEPS = 4
+
+
+class ReleaseSource(Protocol):
+    """Where releases come from; it knows who may read which."""
+
+    def find(self, identity: Identity, name: str) -> Release | None:
+        """Return a release, `None` if the caller may read none of that name."""
+        ...
+
+
+class QuerySource(Protocol):
+    """Where rows come from."""
+
+    def run_query(self, identity: Identity, adql: str, maxrec: int = ..., offset: int = ...) -> QueryResult:
+        """Run an ADQL query."""
+        ...
+
+    def catalog_for(self, identity: Identity) -> Catalog:
+        """Return the tables that the caller may name."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """One image as ObsCore lists it.
+
+    Parameters
+    ----------
+    dataset_id, dataset_type, title
+        Identity and the words for people.
+    band
+        Band, empty without one.
+    visit, detector, tract, patch
+        Parts of the data ID, `None` where they do not apply.
+    ra_deg, dec_deg
+        Centre, ICRS degrees.
+    outline
+        Corners, ICRS degrees, shape (n, 2).
+    mjd_start
+        Start of the exposure, MJD TAI; `None` for coadds.
+    """
+
+    dataset_id: str
+    dataset_type: str
+    title: str
+    band: str
+    visit: int | None
+    detector: int | None
+    tract: int | None
+    patch: int | None
+    ra_deg: float | None
+    dec_deg: float | None
+    outline: tuple[tuple[float, float], ...]
+    mjd_start: float | None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile ready to be sent."""
+
+    content: bytes
+    encoding: str | None
+    etag: str
+
+
+def _parse_outline(region: str | None) -> tuple[tuple[float, float], ...]:
+    if not region:
+        return ()
+    numbers = [float(word) for word in region.split()[1:] if word[:1] in "+-.0123456789"]
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def contains_position(row: ImageRow, ra_deg: float, dec_deg: float) -> bool:
+    """Tell whether a position lies inside the outline of an image.
+
+    Parameters
+    ----------
+    row
+        The image; its outline is a convex or concave polygon much smaller than
+        a hemisphere.
+    ra_deg, dec_deg
+        ICRS position in degrees.
+
+    Returns
+    -------
+    bool
+        `True` inside; images without an outline contain nothing.
+    """
+    if len(row.outline) < 3:
+        return False
+    corners = np.array(row.outline)
+    if np.hypot((corners[0, 0] - ra_deg + 180) % 360 - 180, corners[0, 1] - dec_deg) > 60:
+        return False
+    x, y = project(corners[:, 0], corners[:, 1], (ra_deg, dec_deg))
+    nx, ny = np.roll(x, -1), np.roll(y, -1)
+    crosses = (y > 0) != (ny > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at = x + (0 - y) * (nx - x) / (ny - y)
+    return bool(np.count_nonzero(crosses & (at > 0)) % 2)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process at a time build the same pyramid."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+class ImageService:
+    """Looks up images and serves their pixels.
+
+    Parameters
+    ----------
+    releases
+        Opens releases for a caller.
+    queries
+        Runs ADQL for a caller.
+    cache
+        Folder for pyramids that are built when they are first looked at.
+    """
+
+    def __init__(self, releases: ReleaseSource, queries: QuerySource, cache: Path) -> None:
+        self._releases = releases
+        self._queries = queries
+        self._cache = cache
+        self._open: OrderedDict[tuple[str, str], Pyramid] = OrderedDict()
+        self._rows: dict[tuple[str, str], tuple[ImageRow, ...]] = {}
+        self._guard = threading.Lock()
+
+    def _get_release(self, identity: Identity, name: str) -> Release:
+        found = self._releases.find(identity, name)
+        if found is None:
+            raise NotFoundError(f"there is no release {name!r}")
+        return found
+
+    def list_images(self, identity: Identity, release: str) -> tuple[ImageRow, ...]:
+        """List the images of a release.
+
+        Parameters
+        ----------
+        identity
+            The caller.
+        release
+            Name of the release.
+
+        Returns
+        -------
+        tuple of ImageRow
+            By dataset type, then time or place.
+
+        Raises
+        ------
+        NotFoundError
+            If the caller sees no release of that name.
+        """
+        opened = self._get_release(identity, release)
+        key = (release, str(opened.manifest.created))
+        if key not in self._rows:
+            adql = (
+                "SELECT dataset_id, dataset_type, obs_title, lsst_band, lsst_visit, lsst_detector, lsst_tract, lsst_patch, "
+                f"s_ra, s_dec, s_region, t_min FROM ivoa.ObsCore WHERE obs_collection = '{_quote(release)}'"
+            )
+            found = self._queries.run_query(identity, adql, maxrec=_MAX_SOURCES).table.to_pylist()
+            rows = [
+                ImageRow(
+                    dataset_id=str(r["dataset_id"]),
+                    dataset_type=r["dataset_type"],
+                    title=r["obs_title"] or "",
+                    band=r["lsst_band"] or "",
+                    visit=r["lsst_visit"],
+                    detector=r["lsst_detector"],
+                    tract=r["lsst_tract"],
+                    patch=r["lsst_patch"],
+                    ra_deg=r["s_ra"],
+                    dec_deg=r["s_dec"],
+                    outline=_parse_outline(r["s_region"]),
+                    mjd_start=r["t_min"],
+                )
+                for r in found
+            ]
+            rows.sort(
+                key=lambda r: (
+                    r.dataset_type,
+                    r.visit or 0,
+                    r.detector or 0,
+                    r.tract or 0,
+                    r.patch or 0,
+                    r.band,
+                )
+            )
+            self._rows[key] = tuple(rows)
+        return self._rows[key]
+
+    def get_pyramid(self, identity: Identity, release: str, dataset_id: str) -> Pyramid:
+        """Open the pyramid of an image; the first look at a visit image builds it.
+
+        Parameters
+        ----------
+        identity
+            The caller.
+        release, dataset_id
+            Release and Butler identifier (UUID).
+
+        Returns
+        -------
+        Pyramid
+            The opened pyramid.
+
+        Raises
+        ------
+        UsageError
+            If the identifier is no UUID.
+        NotFoundError
+            If there is no such image or the caller may not see it.
+        """
+        try:
+            key = (release, str(UUID(dataset_id)))
+        except ValueError as error:
+            raise UsageError(f"{dataset_id!r} is not a dataset identifier (UUID)") from error
+        opened = self._get_release(identity, release)
+        with self._guard:
+            if found := self._open.get(key):
+                self._open.move_to_end(key)
+                return found
+        pyramid = opened.find_pyramid(key[1]) or self._build(opened, key[1])
+        with self._guard:
+            self._open[key] = pyramid
+            while len(self._open) > _OPEN_PYRAMIDS:
+                self._open.popitem(last=False)
+        return pyramid
+
+    def _build(self, release: Release, dataset_id: str) -> Pyramid:
+        folder = self._cache / release.name
+        try:
+            with core_errors(), _locked(folder / f".{dataset_id}.lock"):
+                return release.get_pyramid(dataset_id, self._cache)
+        except OSError as error:
+            raise PortalError(f"the image cannot be prepared: {error.strerror or error}") from error
+
+    def describe(self, identity: Identity, release: str, dataset_id: str) -> dict[str, Any]:
+        """Tell the viewer what it needs to show an image.
+
+        Parameters
+        ----------
+        identity, release, dataset_id
+            As for `get_pyramid`.
+
+        Returns
+        -------
+        dict
+            The form that ``viewer/src/tiles.ts`` declares as ``ImageMeta``.
+        """
+        pyramid = self.get_pyramid(identity, release, dataset_id)
+        dataset_type = str(pyramid.meta.get("dataset_type") or "")
+        data_id = {k: v for k, v in (pyramid.meta.get("data_id") or {}).items() if v is not None}
+        known = self._queries.catalog_for(identity)
+        tables = [
+            t
+            for t in _DEFAULT_TABLES.get(dataset_type, tuple(ID_COLUMNS))
+            if known.find_table(f"{release}.{t}")
+        ]
+        return {
+            "release": release,
+            "dataset_id": dataset_id,
+            "dataset_type": dataset_type,
+            "title": f"{dataset_type} {' '.join(f'{k} {v}' for k, v in data_id.items())}",
+            "data_id": data_id,
+            "shape": list(pyramid.shape),
+            "xy0": list(pyramid.xy0),
+            "tile_size": pyramid.meta["tile"],
+            "levels": pyramid.levels,
+            "unit": pyramid.unit or "",
+            "band": pyramid.band,
+            "mask_planes": pyramid.mask_planes,
+            "wcs": pyramid.wcs_fit,
+            "stats": pyramid.stats,
+            "source_tables": tables,
+        }
+
+    def get_tile(
+        self,
+        identity: Identity,
+        release: str,
+        dataset_id: str,
+        plane: str,
+        zxy: tuple[int, int, int],
+        accept: str,
+    ) -> Tile:
+        """Read one tile.
+
+        Parameters
+        ----------
+        identity, release, dataset_id
+            As for `get_pyramid`.
+        plane
+            ``image``, ``variance`` or ``mask``.
+        zxy
+            Level (0 the coarsest), column, row from the top.
+        accept
+            The request's ``Accept-Encoding``; zstd is used when offered.
+
+        Returns
+        -------
+        Tile
+            Little-endian float32 or, for the mask, uint32, 256 × 256.
+        """
+        pyramid = self.get_pyramid(identity, release, dataset_id)
+        etag = hashlib.sha256(
+            f"{release}/{dataset_id}/{pyramid.meta['version']}/{plane}/{zxy}".encode()
+        ).hexdigest()[:24]
+        with core_errors():
+            content = (
+                pyramid.tile(plane, *zxy).astype("<u4" if plane == "mask" else "<f4", copy=False).tobytes()
+            )
+        if "zstd" in accept:
+            return Tile(zstandard.compress(content, 1), "zstd", f'"{etag}-z"')
+        return Tile(content, None, f'"{etag}"')
+
+    def get_pixel(
+        self, identity: Identity, release: str, dataset_id: str, x: int, y: int
+    ) -> tuple[float, float, int]:
+        """Read value, variance and mask of one native pixel (0-based array coordinates)."""
+        pyramid = self.get_pyramid(identity, release, dataset_id)
+        ny, nx = pyramid.shape
+        if not (0 <= x < nx and 0 <= y < ny):
+            raise UsageError(f"pixel ({x}, {y}) lies outside the image of {nx} x {ny} pixels")
+        return pyramid.pixel(x, y)
+
+    def pack_sources(self, identity: Identity, release: str, dataset_id: str, table: str) -> bytes:
+        """Collect the rows of a table that lie on an image.
+
+        Parameters
+        ----------
+        identity, release, dataset_id
+            As for `get_pyramid`.
+        table
+            One of `ID_COLUMNS`.
+
+        Returns
+        -------
+        bytes
+            Little-endian: count (uint64), identifiers (int64), then x, y (0-based
+            array pixels) and AB magnitude as float32 each.
+        """
+        info = self._find_table(identity, release, table)
+        pyramid = self.get_pyramid(identity, release, dataset_id)
+        if pyramid.wcs_fit is None:
+            raise NotFoundError("this image has no sky coordinates, so nothing can be drawn over it")
+        flux = self._flux_column(info, pyramid.band)
+        columns = [ID_COLUMNS[table], info.ra_column, info.dec_column, *([flux] if flux else [])]
+        where = [f"1 = CONTAINS(POINT({info.ra_column}, {info.dec_column}), {_polygon(pyramid)})"]
+        data_id = pyramid.meta.get("data_id") or {}
+        for name in ("visit", "detector"):
+            if data_id.get(name) is not None and any(c.name == name for c in info.columns):
+                where.append(f"{name} = {int(data_id[name])}")
+        adql = f"SELECT {', '.join(map(str, columns))} FROM {release}.{table} WHERE {' AND '.join(where)}"
+        rows = self._queries.run_query(identity, adql, maxrec=_MAX_SOURCES).table
+        fluxes = rows.column(3).to_numpy(zero_copy_only=False) if flux else np.full(rows.num_rows, np.nan)
+        return _pack(
+            rows.column(0).to_numpy(zero_copy_only=False),
+            *_sky_to_pixel(
+                pyramid.wcs_fit,
+                rows.column(1).to_numpy(zero_copy_only=False),
+                rows.column(2).to_numpy(zero_copy_only=False),
+            ),
+            fluxes,
+        )
+
+    def get_row(self, identity: Identity, release: str, table: str, row_id: int) -> list[dict[str, Any]]:
+        """Read one row of a table that can be drawn over an image.
+
+        Returns
+        -------
+        list of dict
+            ``name``, ``unit``, ``datatype`` (VOTable), ``value`` (Python value) and ``principal`` of each column.
+        """
+        info = self._find_table(identity, release, table)
+        adql = f"SELECT * FROM {release}.{table} WHERE {ID_COLUMNS[table]} = {row_id}"
+        found = self._queries.run_query(identity, adql, maxrec=1)
+        if found.table.num_rows == 0:
+            raise NotFoundError(f"{release}.{table} has no row {row_id}")
+        principal = {c.name: c.principal for c in info.columns}
+        values = found.table.slice(0, 1).to_pylist()[0]
+        return [
+            {
+                "name": c.name,
+                "unit": c.unit or "",
+                "datatype": c.datatype,
+                "value": values[c.name],
+                "principal": principal.get(c.name, False),
+            }
+            for c in found.columns
+        ]
+
+    def _find_table(self, identity: Identity, release: str, table: str) -> TableInfo:
+        self._get_release(identity, release)
+        info = (
+            self._queries.catalog_for(identity).find_table(f"{release}.{table}")
+            if table in ID_COLUMNS
+            else None
+        )
+        if info is None or info.ra_column is None:
+            raise NotFoundError(f"release {release} has no table {table!r} that can be drawn over an image")
+        return info
+
+    def _flux_column(self, info: TableInfo, band: str | None) -> str | None:
+        names = {c.name for c in info.columns}
+        wanted = [
+            f"{band}_psfFlux",
+            f"{band}_psfFluxMean",
+            "psfFlux",
+            *sorted(n for n in names if n.endswith("_psfFlux")),
+        ]
+        return next((n for n in wanted if n in names), None)
+
+
+def _quote(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _polygon(pyramid: Pyramid) -> str:
+    """ADQL polygon along the border of an image, with points on its edges because distorted edges are curved."""
+    assert pyramid.wcs_fit is not None
+    ny, nx = pyramid.shape
+    t = np.arange(_OUTLINE_STEPS) / _OUTLINE_STEPS
+    x = np.concatenate([t * nx, np.full(t.size, nx), (1 - t) * nx, np.zeros(t.size)]) - 0.5
+    y = np.concatenate([np.zeros(t.size), t * ny, np.full(t.size, ny), (1 - t) * ny]) - 0.5
+    ra, dec = evaluate_wcs(pyramid.wcs_fit, x, y)
+    return "POLYGON(" + ", ".join(f"{a:.8f}, {d:.8f}" for a, d in zip(ra, dec, strict=True)) + ")"
+
+
+def _sky_to_pixel(
+    fit: dict[str, Any], ra_deg: Any, dec_deg: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Evaluate the inverse polynomial of an image's WCS (exact to the ``max_error_px`` it states)."""
+    inverse = fit["inverse"]
+    xi, eta = project(ra_deg, dec_deg, (fit["crval"][0], fit["crval"][1]))
+    s, t = xi / inverse["scale_deg"], eta / inverse["scale_deg"]
+    u = np.polynomial.polynomial.polyval2d(s, t, np.array(inverse["u"]))
+    v = np.polynomial.polynomial.polyval2d(s, t, np.array(inverse["v"]))
+    return u * fit["scale"] + fit["centre"][0], v * fit["scale"] + fit["centre"][1]
+
+
+def _pack(ids: Any, x: Any, y: Any, flux_njy: Any) -> bytes:
+    flux = np.asarray(flux_njy, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        magnitude = np.where(flux > 0, _AB_ZERO_NJY - 2.5 * np.log10(flux), np.nan)
+    parts = [
+        np.array([len(ids)], "<u8"),
+        np.asarray(ids).astype("<i8"),
+        *(np.asarray(a).astype("<f4") for a in (x, y, magnitude)),
+    ]
+    return b"".join(part.tobytes() for part in parts)

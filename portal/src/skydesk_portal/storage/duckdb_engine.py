@@ -1,0 +1,334 @@
+"""DuckDB as the query engine: releases attached read-only, everything else locked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from skydesk_portal.exceptions import PortalError, QueryError, QueryTimeoutError, TooLargeError
+from skydesk_portal.log import get_logger
+from skydesk_portal.models.regions import parse_region, region_contains, region_has, regions_intersect
+from skydesk_portal.models.tables import TableInfo
+from skydesk_portal.storage.engine import EngineCapabilities
+
+__all__ = ["DuckdbEngine", "DuckdbQuery"]
+
+BATCH_ROWS = 50_000
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _region_has(region: str, ra_deg: float, dec_deg: float) -> bool | None:
+    try:
+        return region_has(parse_region(region), ra_deg, dec_deg)
+    except QueryError:
+        return None
+
+
+def _regions_meet(a: str, b: str) -> bool | None:
+    try:
+        return regions_intersect(parse_region(a), parse_region(b))
+    except QueryError:
+        return None
+
+
+def _region_within(inner: str, outer: str) -> bool | None:
+    try:
+        return region_contains(parse_region(outer), parse_region(inner))
+    except QueryError:
+        return None
+
+
+def explain_failure(error: duckdb.Error) -> PortalError:
+    """Turn an engine error into one that says what the user can do and shows nothing of the engine."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return TooLargeError(
+            "the query needs more memory than one query may use: restrict it or select fewer columns"
+        )
+    if isinstance(error, duckdb.ConversionException):
+        return QueryError(
+            "a value cannot be converted to the type that the query compares it with or casts it to"
+        )
+    if isinstance(error, duckdb.OutOfRangeException):
+        return QueryError("a number in the query leaves the range of its type")
+    if isinstance(
+        error,
+        duckdb.BinderException
+        | duckdb.ParserException
+        | duckdb.CatalogException
+        | duckdb.InvalidInputException,
+    ):
+        get_logger().warning("query refused by the engine", error=str(error)[:500])
+        return QueryError("the types of an expression do not fit, or a column is used where it cannot be")
+    get_logger().error("engine failure", kind=type(error).__name__, error=str(error)[:500])
+    return PortalError("the query failed inside the engine")
+
+
+class DuckdbQuery:
+    """One running query on its own connection."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, timeout_s: float) -> None:
+        self._cursor = cursor
+        self._stop: str | None = None
+        self._done = False
+        self._timeout_s = timeout_s
+        self._timer: threading.Timer | None = None
+        self._reader: Any = None
+
+    def run(self, sql: str) -> None:
+        """Begin; returns when the first rows can be read."""
+        if self._timeout_s > 0:
+            self._timer = threading.Timer(self._timeout_s, self._interrupt, ("timeout",))
+            self._timer.daemon = True
+            self._timer.start()
+        try:
+            if self._stop:
+                raise self._stopped()
+            self._reader = self._cursor.sql(sql).to_arrow_reader(BATCH_ROWS)
+        except duckdb.Error as error:
+            self.close()
+            raise self._explain(error) from error
+        except PortalError:
+            self.close()
+            raise
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the answer."""
+        return self._reader.schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Go through the rows in batches.
+
+        Yields
+        ------
+        pyarrow.RecordBatch
+            Rows as the engine types them.
+
+        Raises
+        ------
+        QueryTimeoutError
+            If it ran too long or was cancelled.
+        PortalError
+            If the engine fails.
+        """
+        try:
+            for batch in self._reader:
+                if self._stop:
+                    raise self._stopped()
+                if batch.num_rows:
+                    yield batch
+        except duckdb.Error as error:
+            raise self._explain(error) from error
+        except (pa.ArrowException, OSError) as error:
+            # The reader wraps the engine's errors in Arrow's.
+            if self._stop:
+                raise self._stopped() from error
+            raise explain_failure(_unwrap(error)) from error
+
+    def _stopped(self) -> PortalError:
+        if self._stop == "timeout":
+            return QueryTimeoutError(
+                f"the query was stopped after {self._timeout_s:g} s; run it as a job or restrict it"
+            )
+        return QueryTimeoutError("the query was aborted")
+
+    def _explain(self, error: duckdb.Error) -> PortalError:
+        if self._stop or isinstance(error, duckdb.InterruptException):
+            return self._stopped()
+        return explain_failure(error)
+
+    def _interrupt(self, reason: str) -> None:
+        self._stop = self._stop or reason
+        # An interrupt that arrives between two steps of the engine is forgotten, so it is repeated.
+        for _ in range(200):
+            if self._done:
+                return
+            self._cursor.interrupt()
+            time.sleep(0.02)
+
+    def cancel(self) -> None:
+        """Stop the query from another thread."""
+        self._stop = "abort"
+        threading.Thread(target=self._interrupt, args=("abort",), daemon=True).start()
+
+    def close(self) -> None:
+        """Give back the connection."""
+        self._done = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._reader is not None:
+            self._reader.close()
+        self._cursor.close()
+
+
+def _unwrap(error: BaseException) -> duckdb.Error:
+    text = str(error)
+    for word, kind in (
+        ("Conversion Error", duckdb.ConversionException),
+        ("Out of Range", duckdb.OutOfRangeException),
+        ("Out of Memory", duckdb.OutOfMemoryException),
+        ("INTERRUPT", duckdb.InterruptException),
+    ):
+        if word in text:
+            return kind(text)
+    return duckdb.Error(text)
+
+
+class DuckdbEngine:
+    """An in-memory DuckDB with releases attached.
+
+    Parameters
+    ----------
+    releases
+        Catalogue files by the name under which they are attached.
+    threads, memory_mb
+        Limits of the whole engine.
+    temporary
+        Folder for what does not fit into memory; `None` forbids that.
+    """
+
+    def __init__(
+        self,
+        releases: Mapping[str, Path],
+        *,
+        threads: int = 2,
+        memory_mb: int = 2000,
+        temporary: Path | None = None,
+    ) -> None:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": threads,
+            "memory_limit": f"{memory_mb}MB",
+            "python_enable_replacements": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "temp_directory": str(temporary) if temporary is not None else "",
+        }
+        self._connection = duckdb.connect(":memory:", config=config)
+        self._lock = threading.Lock()
+        for name, path in releases.items():
+            try:
+                self._connection.execute(
+                    f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS {_quote(name)} (READ_ONLY)"
+                )
+            except duckdb.Error as error:
+                self._connection.close()
+                raise PortalError(f"{path}: the catalogue file of release {name} cannot be opened") from error
+        for function, call, types in (
+            ("skydesk_region_has", _region_has, ["VARCHAR", "DOUBLE", "DOUBLE"]),
+            ("skydesk_regions_meet", _regions_meet, ["VARCHAR", "VARCHAR"]),
+            ("skydesk_region_within", _region_within, ["VARCHAR", "VARCHAR"]),
+        ):
+            self._connection.create_function(function, call, types, "BOOLEAN", exception_handling="default")  # type: ignore[call-overload]
+        for setting in ("enable_external_access=false", "lock_configuration=true"):
+            self._connection.execute(f"SET {setting}")
+
+    @property
+    def capabilities(self) -> EngineCapabilities:
+        """Everything that the front end can translate."""
+        return EngineCapabilities("duckdb")
+
+    def provide(self, tables: tuple[TableInfo, ...], content: Mapping[str, pa.Table]) -> None:
+        """Keep small tables of the platform under the sources their descriptions name.
+
+        Parameters
+        ----------
+        tables
+            Descriptions with a source ``("memory", schema, name)``.
+        content
+            Rows by full name of the table.
+        """
+        with self._lock:
+            cursor = self._connection.cursor()
+            try:
+                for table in tables:
+                    _, schema, name = table.source
+                    cursor.execute(f"CREATE SCHEMA IF NOT EXISTS memory.{_quote(schema)}")
+                    cursor.register("provided", content[table.full_name])
+                    cursor.execute(
+                        f"CREATE OR REPLACE TABLE memory.{_quote(schema)}.{_quote(name)} AS SELECT * FROM provided"
+                    )
+                    cursor.unregister("provided")
+            finally:
+                cursor.close()
+
+    def provide_union(
+        self, schema: str, name: str, sources: list[tuple[tuple[str, ...], dict[str, str]]]
+    ) -> None:
+        """Keep a view over one table of several releases.
+
+        Parameters
+        ----------
+        schema, name
+            Where the view goes, in the in-memory database.
+        sources
+            For each release the table's name and, by column, the SQL of its value.
+        """
+        parts = [
+            "SELECT "
+            + ", ".join(f"{sql} AS {_quote(column)}" for column, sql in columns.items())
+            + f" FROM {'.'.join(map(_quote, source))}"
+            for source, columns in sources
+        ]
+        with self._lock:
+            cursor = self._connection.cursor()
+            try:
+                cursor.execute(f"CREATE SCHEMA IF NOT EXISTS memory.{_quote(schema)}")
+                cursor.execute(
+                    f"CREATE OR REPLACE VIEW memory.{_quote(schema)}.{_quote(name)} AS {' UNION ALL '.join(parts)}"
+                )
+            finally:
+                cursor.close()
+
+    def start(
+        self,
+        sql: str,
+        *,
+        timeout_s: float,
+        uploads: Mapping[str, pa.Table] | None = None,
+        on_start: Callable[[Callable[[], None]], None] | None = None,
+    ) -> DuckdbQuery:
+        """Run a query.
+
+        Parameters
+        ----------
+        sql
+            SQL that the front end made.
+        timeout_s
+            When to stop it; 0 means never.
+        uploads
+            Tables by their name in the SQL; other queries do not see them.
+        on_start
+            Given what stops the query, before it begins.
+
+        Returns
+        -------
+        DuckdbQuery
+            The query, ready to be read.
+
+        Raises
+        ------
+        QueryError
+            If the engine does not accept it.
+        """
+        cursor = self._connection.cursor()
+        for name, table in (uploads or {}).items():
+            cursor.register(name, table)
+        query = DuckdbQuery(cursor, timeout_s)
+        if on_start is not None:
+            on_start(query.cancel)
+        query.run(sql)
+        return query
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._connection.interrupt()
+        self._connection.close()

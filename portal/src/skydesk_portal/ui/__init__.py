@@ -1,0 +1,1 @@
+"""The Portal aspect: pages for images, catalogs, light curves and jobs."""

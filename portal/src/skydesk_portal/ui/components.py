@@ -1,0 +1,57 @@
+"""The parts of the pages that run in the browser: the image view and the paged table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import param
+from panel.custom import JSComponent
+
+from skydesk_portal.ui.gate import PREFIX
+
+__all__ = ["SkyImage", "SkyTable"]
+
+
+class SkyImage(JSComponent):
+    """The image workspace; pixels come over HTTP from the tile routes, never through Panel's websocket."""
+
+    base = param.String(default=PREFIX, doc="Where the tile routes begin.")
+    wanted = param.Dict(
+        default={},
+        doc="What to show: release, id, optionally ra and dec in degrees, and a serial number that makes each wish new.",
+    )
+
+    _bundle = "assets/skyimage.bundle.js"
+
+    def show(
+        self, release: str, dataset_id: str, ra_deg: float | None = None, dec_deg: float | None = None
+    ) -> None:
+        """Show an image, around a position when one is given.
+
+        Parameters
+        ----------
+        release, dataset_id
+            Release and Butler identifier (UUID).
+        ra_deg, dec_deg
+            ICRS degrees.
+        """
+        wish: dict[str, Any] = {
+            "release": release,
+            "id": dataset_id,
+            "serial": int(self.wanted.get("serial", 0)) + 1,
+        }
+        if ra_deg is not None and dec_deg is not None:
+            wish |= {"ra": ra_deg, "dec": dec_deg}
+        self.wanted = wish
+
+
+class SkyTable(JSComponent):
+    """A table of which only one page is in the browser; turning and sorting come back as wishes."""
+
+    page = param.Dict(
+        default={}, doc="The visible page in the form that ``viewer/src/pagetable.ts`` declares as ``Page``."
+    )
+    request = param.Dict(default={}, doc="Wish of the reader: first row and sorting.")
+    picked = param.Dict(default={}, doc="Row of the page that was chosen.")
+
+    _bundle = "assets/skytable.bundle.js"

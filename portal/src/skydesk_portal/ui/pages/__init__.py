@@ -1,0 +1,1 @@
+"""The pages: each module builds one from the services and the request."""

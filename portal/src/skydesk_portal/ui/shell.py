@@ -1,0 +1,138 @@
+"""The frame around every page: header, navigation, theme, and who is looking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qs
+
+import panel as pn
+from panel.theme.base import Design, Inherit
+from panel.viewable import Viewable
+
+from skydesk_portal.models.identity import Identity
+from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, read_identity
+
+__all__ = ["PageRequest", "SkydeskDesign", "asset_text", "frame", "no_release", "notice", "read_request"]
+
+NAVIGATION = (
+    ("home", "Home", f"{PREFIX}/"),
+    ("images", "Images", f"{PREFIX}/images"),
+    ("catalogs", "Catalogs", f"{PREFIX}/catalogs"),
+    ("lightcurves", "Light curves", f"{PREFIX}/lightcurves"),
+    ("jobs", "Jobs", f"{PREFIX}/jobs"),
+    ("lab", "Lab", "/nb/"),
+)
+
+
+@cache
+def asset_text(name: str) -> str:
+    """Read a text file that belongs to the pages."""
+    return (files("skydesk_portal.ui") / "static" / name).read_text(encoding="utf-8")
+
+
+class SkydeskDesign(Design):
+    """Gives Panel's widgets the platform's look, in light and dark alike."""
+
+    modifiers = {Viewable: {"stylesheets": [Inherit, asset_text("widgets.css")]}}  # noqa: RUF012 - Panel's interface
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """What the browser asked for when it opened a page.
+
+    Parameters
+    ----------
+    identity
+        Who is looking.
+    query
+        Values of the address, the last one of each name.
+    dark
+        Whether the page is dark.
+    """
+
+    identity: Identity
+    query: dict[str, str]
+    dark: bool
+
+    def number(self, name: str) -> float | None:
+        """Return a value of the address as a number; None when it is missing or no number."""
+        try:
+            return float(self.query[name])
+        except (KeyError, ValueError):
+            return None
+
+
+def read_request() -> PageRequest:
+    """Read the request of the page session that is being built.
+
+    Returns
+    -------
+    PageRequest
+        Identity, address and theme.
+
+    Raises
+    ------
+    AuthenticationError
+        If the request did not come through the gate.
+    """
+    headers = {k.lower(): v for k, v in (pn.state.headers or {}).items()}
+    identity = read_identity(headers.get("x-skydesk-identity"))
+    search = pn.state.location.search if pn.state.location else ""
+    query = {k: v[-1] for k, v in parse_qs((search or "").lstrip("?")).items()}
+    return PageRequest(identity, query, (pn.state.cookies or {}).get(THEME_COOKIE) == "dark")
+
+
+def frame(
+    active: str, title: str, content: Viewable, request: PageRequest, narrow: bool = False
+) -> pn.Template:
+    """Put a page's content into the frame.
+
+    Parameters
+    ----------
+    active
+        Key of the page in the navigation.
+    title
+        What the browser's tab says.
+    content
+        The page.
+    request
+        Who is looking.
+    narrow
+        Whether the content has a limited width, for reading.
+
+    Returns
+    -------
+    panel.Template
+        The whole page.
+    """
+    template = pn.Template(asset_text("page.html"))
+    template.add_panel("content", content)
+    variables: dict[str, Any] = {
+        "page_title": title,
+        "navigation": NAVIGATION,
+        "active": active,
+        "user": request.identity.name,
+        "prefix": PREFIX,
+        "narrow": narrow,
+    }
+    for key, value in variables.items():
+        template.add_variable(key, value)
+    return template
+
+
+def notice(text: str, kind: str = "notice") -> pn.pane.HTML:
+    """Make a box that says something in a sentence; the text is HTML."""
+    role = "alert" if kind == "error" else "status"
+    return pn.pane.HTML(f'<div class="{kind}" role="{role}">{text}</div>', sizing_mode="stretch_width")
+
+
+def no_release() -> pn.Column:
+    """Say that there is nothing to look at yet, and who can change that."""
+    text = (
+        "There is no release yet. Whoever runs this platform makes one with <code>skydesk demo build</code>, "
+        "or from own images with <code>skydesk publish</code>."
+    )
+    return pn.Column(notice(text), sizing_mode="stretch_width")

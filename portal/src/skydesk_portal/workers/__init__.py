@@ -1,0 +1,1 @@
+"""The worker processes, which do the jobs."""

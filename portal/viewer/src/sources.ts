@@ -1,0 +1,135 @@
+/** Catalogue rows drawn over an image, and finding the one that was clicked. */
+
+import Layer from "ol/layer/Layer.js";
+import { apply } from "ol/transform.js";
+import type { FrameState } from "ol/Map.js";
+
+/** Rows of a catalogue inside an image; positions are 0-based array pixels. */
+export interface Sources {
+  count: number;
+  /** 64-bit identifiers, which a JavaScript number cannot hold. */
+  ids: BigInt64Array;
+  x: Float32Array;
+  y: Float32Array;
+  /** AB magnitudes; NaN without a positive flux. */
+  magnitude: Float32Array;
+}
+
+/** Read the server's answer: count (uint64), then int64 identifiers, float32 x, y and magnitudes, little-endian. */
+export function parseSources(buffer: ArrayBuffer): Sources {
+  const count = Number(new BigUint64Array(buffer, 0, 1)[0] ?? 0n);
+  if (buffer.byteLength !== 8 + count * 20) throw new Error(`a source list of ${count} rows has ${buffer.byteLength} bytes`);
+  const floats = (n: number): Float32Array => new Float32Array(buffer, 8 + count * 8 + n * count * 4, count);
+  return { count, ids: new BigInt64Array(buffer, 8, count), x: floats(0), y: floats(1), magnitude: floats(2) };
+}
+
+/** Index of the source nearest to a pixel within a radius in pixels; -1 without one. */
+export function nearest(sources: Sources, x: number, y: number, radius: number): number {
+  let best = -1;
+  let least = radius * radius;
+  for (let n = 0; n < sources.count; n++) {
+    const d = ((sources.x[n] ?? NaN) - x) ** 2 + ((sources.y[n] ?? NaN) - y) ** 2;
+    if (d <= least) {
+      least = d;
+      best = n;
+    }
+  }
+  return best;
+}
+
+/** Magnitudes between which the rings shrink: the bright and the faint tenth of what is drawn. */
+export function magnitudeRange(magnitude: Float32Array): [number, number] {
+  const known = magnitude.filter((m) => Number.isFinite(m)).sort();
+  const at = (share: number): number => known[Math.round(share * (known.length - 1))] ?? 0;
+  return [at(0.1), Math.max(at(0.9), at(0.1) + 0.5)];
+}
+
+/** Radius on screen of a source, larger when brighter. */
+export function symbolRadius(magnitude: number, range: [number, number]): number {
+  if (!Number.isFinite(magnitude)) return 4;
+  return Math.min(Math.max(11 - (7 * (magnitude - range[0])) / (range[1] - range[0]), 4), 14);
+}
+
+/** Draws the rings of all sources in view on one canvas. */
+export class SourceLayer extends Layer {
+  private readonly canvas = document.createElement("canvas");
+  private list: Sources | null = null;
+  private range: [number, number] = [16, 25];
+  picked = -1;
+
+  get sources(): Sources | null {
+    return this.list;
+  }
+
+  set sources(list: Sources | null) {
+    this.list = list;
+    if (list) this.range = magnitudeRange(list.magnitude);
+  }
+
+  constructor() {
+    super({});
+    this.canvas.className = "sd-sources";
+    this.canvas.style.cssText = "position:absolute;inset:0;pointer-events:none";
+  }
+
+  // The base class asks for a source; this layer is fed directly and is always ready.
+  override getSourceState(): "ready" {
+    return "ready";
+  }
+
+  override render(frame: FrameState | null): HTMLElement {
+    const canvas = this.canvas;
+    if (!frame) return canvas;
+    const ratio = frame.pixelRatio;
+    const [width, height] = [Math.round((frame.size[0] ?? 0) * ratio), Math.round((frame.size[1] ?? 0) * ratio)];
+    if (canvas.width !== width || canvas.height !== height) {
+      canvas.width = width;
+      canvas.height = height;
+      canvas.style.width = `${frame.size[0]}px`;
+      canvas.style.height = `${frame.size[1]}px`;
+    }
+    const context = canvas.getContext("2d");
+    if (!context) return canvas;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    this.draw(context, frame);
+    return canvas;
+  }
+
+  private draw(context: CanvasRenderingContext2D, frame: FrameState): void {
+    const list = this.list;
+    if (!list) return;
+    const [width, height] = [frame.size[0] ?? 0, frame.size[1] ?? 0];
+    const path = new Path2D();
+    const point = [0, 0];
+    for (let n = 0; n < list.count; n++) {
+      point[0] = (list.x[n] ?? NaN) + 0.5;
+      point[1] = (list.y[n] ?? NaN) + 0.5;
+      apply(frame.coordinateToPixelTransform, point);
+      const [px, py] = [point[0] ?? NaN, point[1] ?? NaN];
+      if (!(px > -20 && py > -20 && px < width + 20 && py < height + 20)) continue;
+      const radius = symbolRadius(list.magnitude[n] ?? NaN, this.range);
+      path.moveTo(px + radius, py);
+      path.arc(px, py, radius, 0, 2 * Math.PI);
+      if (n === this.picked) this.mark(context, px, py, radius + 5);
+    }
+    context.lineWidth = 3;
+    context.strokeStyle = "rgba(0, 0, 0, 0.55)";
+    context.stroke(path);
+    context.lineWidth = 1.4;
+    context.strokeStyle = "#59d0ff";
+    context.stroke(path);
+  }
+
+  private mark(context: CanvasRenderingContext2D, x: number, y: number, radius: number): void {
+    context.lineWidth = 2.5;
+    context.strokeStyle = "#ffb454";
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]] as const) {
+      context.moveTo(x + dx * radius, y + dy * radius);
+      context.lineTo(x + dx * (radius + 7), y + dy * (radius + 7));
+    }
+    context.stroke();
+  }
+}
