@@ -1,0 +1,1 @@
+"""Sign-in, JupyterHub, tokens, the supervisor and the skydesk command."""

@@ -1,0 +1,1 @@
+"""Commands of the hub: starting and stopping, status, users and tokens."""

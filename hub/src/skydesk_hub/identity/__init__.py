@@ -1,0 +1,1 @@
+"""The embedded identity provider, the token pages and the home page."""

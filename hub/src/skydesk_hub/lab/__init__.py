@@ -1,0 +1,1 @@
+"""JupyterHub: its configuration, the spawners, the relay into labs and the revocation epoch."""

@@ -1,0 +1,1 @@
+"""The supervisor: starts, watches, restarts and ends every process of the platform."""
