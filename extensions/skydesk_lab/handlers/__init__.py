@@ -1,0 +1,1 @@
+"""The routes of the server extension, one module a feature."""
