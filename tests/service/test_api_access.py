@@ -1,0 +1,93 @@
+"""Every address without credentials, with the wrong scope or for another's things is refused."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from skydesk_portal.api.routes import ALL_ROUTERS
+from tests.support.services import ANN, BOB, JOE, LiveServices
+
+PUBLIC = {"/api/health", "/repertoire/discovery"}
+
+
+def all_routes() -> list[tuple[str, str]]:
+    app = FastAPI()
+    for router in ALL_ROUTERS:
+        app.include_router(router)
+    found = []
+    for template, methods in app.openapi()["paths"].items():
+        path = template
+        for name, value in (("job_id", "a" * 20), ("name", "result"), ("detail", "owner"), ("release", "demo"),
+                            ("dataset_id", "01a1f8b0-7a93-76d6-8e4d-0d938f592f41")):  # fmt: skip
+            path = path.replace("{" + name + "}", value)
+        found += [(method.upper(), path) for method in sorted(methods)]
+    return found
+
+
+PRIVATE = [(m, p) for m, p in all_routes() if p not in PUBLIC and not p.endswith("/availability")]
+
+
+def test_there_are_routes_to_try() -> None:
+    assert len(PRIVATE) > 40
+    assert {p for _, p in all_routes() if p in PUBLIC} == PUBLIC
+
+
+@pytest.mark.requirement("DMS-API-REQ-0003")
+@pytest.mark.requirement("DMS-API-REQ-0004")
+@pytest.mark.parametrize("token", [None, "wrong", JOE])
+def test_no_route_lets_the_wrong_people_in(live_services: LiveServices, token: str | None) -> None:
+    wanted = 403 if token == JOE else 401
+    with live_services.client(token) as client:
+        for method, path in PRIVATE:
+            response = client.request(method, path, follow_redirects=False)
+            assert response.status_code == wanted, f"{method} {path}: {response.status_code}"
+            if wanted == 401:
+                assert response.headers["www-authenticate"].startswith("Bearer")
+            assert "wrong" not in response.text.replace("it is wrong", "")
+
+
+def test_basic_credentials_with_a_token_are_as_good(live_services: LiveServices) -> None:
+    url = live_services.url + "/api/tap/tables"
+    assert httpx.get(url, auth=("x-oauth-basic", ANN)).status_code == 200
+    assert httpx.get(url, auth=(ANN, "x-oauth-basic")).status_code == 200
+    assert httpx.get(url, auth=("x-oauth-basic", "wrong")).status_code == 401
+
+
+@pytest.mark.requirement("DMS-LSP-REQ-0027")
+def test_the_job_of_another_does_not_exist(live_services: LiveServices) -> None:
+    with live_services.client(ANN) as ann, live_services.client(BOB) as bob:
+        for path, parameters in (
+            ("/api/tap/async", {"QUERY": "SELECT 1"}),
+            ("/api/cutout/jobs", {"ID": "x"}),
+            ("/api/batch", {}),
+        ):
+            made = ann.post(path, data=parameters, follow_redirects=False)
+            assert made.status_code == 303
+            job = made.headers["location"]
+            assert ann.get(job).status_code == 200
+            for method, tail, data in (
+                ("GET", "", None), ("GET", "/phase", None), ("GET", "/parameters", None), ("GET", "/results/result", None),
+                ("POST", "/phase", {"PHASE": "ABORT"}), ("POST", "/destruction", {"DESTRUCTION": "2030-01-01T00:00:00Z"}),
+                ("POST", "", {"ACTION": "DELETE"}), ("DELETE", "", None),
+            ):  # fmt: skip
+                assert bob.request(method, job + tail, data=data).status_code == 404, f"{method} {job}{tail}"
+            assert job.rsplit("/", 1)[1] not in bob.get(path).text
+            assert ann.get(job + "/phase").text == "PENDING"
+            assert ann.delete(job, follow_redirects=False).status_code == 303
+            assert ann.get(job).status_code == 404
+
+
+def test_an_upload_cannot_read_the_result_of_another(live_services: LiveServices) -> None:
+    with live_services.client(BOB) as bob:
+        source = f"{live_services.url}/api/tap/async/{'a' * 20}/results/result"
+        response = bob.post("/api/tap/sync", data={"QUERY": "SELECT 1", "UPLOAD": f"t,{source}"})
+    assert response.status_code == 404
+
+
+def test_addresses_that_do_not_exist_say_so(live_services: LiveServices) -> None:
+    with live_services.client() as client:
+        assert client.get("/api/nothing").json()["code"] == "http"
+        assert client.put("/api/tap/sync").status_code == 405
+        assert client.get("/api/sia/nothing/query").status_code == 404

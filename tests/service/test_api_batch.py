@@ -1,0 +1,139 @@
+"""User batch on the real tiny demo: a pipeline runs in the user's own repository, survives a killed worker, can be stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from lsst.daf.butler import Butler
+
+from skydesk_portal.api.app import create_app
+from skydesk_portal.config import PortalSettings
+from skydesk_portal.factory import create_factory
+from skydesk_portal.testing import FakeIdentityClient
+from tests.support.services import IDENTITIES, LiveServices, free_port
+
+WHERE = "instrument='SimCam' AND exposure.observation_type='science'"
+
+
+@pytest.fixture(scope="module")
+def batch_services(demo_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServices]:
+    home = tmp_path_factory.mktemp("batch")
+    (home / "run").mkdir()
+    shutil.copytree(demo_home / "releases", home / "releases")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    settings = PortalSettings(home=home, run=home / "run", url=url)
+    factory = create_factory(settings, FakeIdentityClient(IDENTITIES))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, factory), host="127.0.0.1", port=port, log_config=None, access_log=False
+        )
+    )
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+    thread.start()
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        try:
+            if httpx.get(f"{url}/api/health").status_code == 200:
+                break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    live = LiveServices(url, home, factory)
+    live.start_worker("worker-1")
+    yield live
+    live.stop_workers()
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+def start(client: httpx.Client, **parameters: str) -> httpx.Response:
+    data = {"PIPELINE": "DRP#isr", "RELEASE": "demo", "WHERE": WHERE, "PHASE": "RUN", **parameters}
+    return client.post("/api/batch", data=data, follow_redirects=False)
+
+
+def wait_for(client: httpx.Client, job: str, *phases: str, limit_s: float = 200) -> str:
+    end = time.monotonic() + limit_s
+    phase = ""
+    while time.monotonic() < end:
+        phase = client.get(job + "/phase").text
+        if phase in phases:
+            return phase
+        time.sleep(0.2)
+    raise AssertionError(f"the job is {phase}:\n{client.get(job).text}")
+
+
+def wait_for_text(client: httpx.Client, job: str, text: str, limit_s: float = 120) -> None:
+    end = time.monotonic() + limit_s
+    while text not in client.get(job).text:
+        assert time.monotonic() < end, client.get(job).text
+        assert client.get(job + "/phase").text in {"QUEUED", "EXECUTING"}, client.get(job).text
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"PIPELINE": "Nothing"}, "no pipeline Nothing"),
+        ({"PIPELINE": "/etc/passwd"}, "not the name of a pipeline"),
+        ({"PIPELINE": ""}, "not the name of a pipeline"),
+        ({"RELEASE": "nothing"}, "no release"),
+        ({"OUTPUT": "../x"}, "OUTPUT"),
+        ({"SCRIPT": "rm"}, "not a parameter"),
+    ],
+)
+def test_a_wrong_request_is_refused_at_once(
+    batch_services: LiveServices, parameters: dict[str, str], words: str
+) -> None:
+    with batch_services.client() as client:
+        response = start(client, **parameters)
+    assert response.status_code in {400, 404}
+    assert words in response.json()["message"]
+
+
+def test_a_data_query_without_inputs_fails_with_the_reason(batch_services: LiveServices) -> None:
+    with batch_services.client() as client:
+        job = start(client, WHERE="instrument='SimCam' AND exposure=1").headers["location"]
+        assert wait_for(client, job, "ERROR", "COMPLETED") == "ERROR"
+        assert "<uws:message>" in client.get(job).text
+        assert "something went wrong" not in client.get(job).text
+
+
+def test_a_killed_worker_loses_no_batch_job(batch_services: LiveServices) -> None:
+    with batch_services.client() as client:
+        job = start(client, OUTPUT="kept").headers["location"]
+        wait_for_text(client, job, "<total>")
+        os.kill(batch_services.workers["worker-1"].pid, signal.SIGKILL)
+        batch_services.workers["worker-1"].wait()
+        batch_services.start_worker("worker-2")
+        assert wait_for(client, job, "COMPLETED", "ERROR") == "COMPLETED", client.get(job).text
+        document = client.get(job).text
+        assert "<output>u/ann/kept</output>" in document
+        assert "<repository>u-ann</repository>" in document
+        report = client.get(job + "/results/report").json()
+        assert report["failures"] == []
+        assert "succeeded" in client.get(job + "/results/log").text
+    with Butler.from_config(str(batch_services.home / "users" / "ann" / "butler")) as butler:
+        wanted = butler.query_datasets("raw", "releases/demo", where=WHERE)
+        made = butler.query_datasets("post_isr_image", "u/ann/kept", where="instrument='SimCam'")
+        assert len(made) == len(wanted) > 0
+        assert len({ref.id for ref in made}) == len(made)
+
+
+def test_a_batch_job_can_be_stopped(batch_services: LiveServices) -> None:
+    with batch_services.client() as client:
+        job = start(client, PIPELINE="DRP", OUTPUT="stopped").headers["location"]
+        wait_for_text(client, job, "<total>")
+        client.post(job + "/phase", data={"PHASE": "ABORT"})
+        assert client.get(job + "/phase").text == "ABORTED"
+        again = start(client, OUTPUT="after").headers["location"]
+        assert wait_for(client, again, "COMPLETED", "ERROR") == "COMPLETED"

@@ -1,0 +1,54 @@
+"""The Portal on a home folder without the hub: a fixed token stands for each kind of person."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from skydesk_portal.config import load_config
+from skydesk_portal.exceptions import AuthenticationError
+from skydesk_portal.factory import Factory, create_factory
+from skydesk_portal.models.identity import SCOPES, Identity
+from skydesk_portal.services.images import ImageService
+from skydesk_portal.ui.app import PortalServices, create_app
+from skydesk_portal.ui.gate import OAuthSettings
+
+PEOPLE = {
+    "token-of-anna": Identity("anna", frozenset(SCOPES)),
+    "token-without-portal": Identity("ben", frozenset(SCOPES) - {"exec:portal"}),
+    "token-without-images": Identity("cleo", frozenset(SCOPES) - {"read:image"}),
+}
+
+
+class KnownPeople:
+    """Knows the people above and nobody else."""
+
+    async def get_identity(self, token: str) -> Identity:
+        """Return who the token stands for."""
+        if token not in PEOPLE:
+            raise AuthenticationError("the token is not valid")
+        return PEOPLE[token]
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+
+def make_portal(home: Path, url: str, oauth: OAuthSettings | None = None) -> tuple[object, Factory]:
+    """Return the Portal's application on a home folder, and its factory."""
+    run = home / "run"
+    run.mkdir(exist_ok=True)
+    settings = load_config({"SKYDESK_HOME": str(home), "SKYDESK_RUN": str(run), "SKYDESK_URL": url})
+    factory = create_factory(settings, KnownPeople())
+    releases, queries = factory.create_release_store(), factory.create_tap_service()
+    images = ImageService(releases, queries, home / "cache" / "pyramids")
+    services = PortalServices(releases, queries, factory.create_job_service(), images)
+    return create_app(services, KnownPeople(), oauth, url), factory
+
+
+if __name__ == "__main__":
+    import uvicorn
+
+    folder, port = Path(sys.argv[1]), int(sys.argv[2])
+    uvicorn.run(
+        make_portal(folder, f"http://127.0.0.1:{port}")[0], host="127.0.0.1", port=port, log_level="warning"
+    )
