@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # what tests share lies in tests/suppor
 pytest_plugins = ["support.stack", "support.services"]
 DEMO_BUILD_LIMIT_S = 600
 STACK_FIXTURES = {"running_stack", "signed_in_page"}
+DRIFT_FIXTURE = "drift"
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--use-gl=angle",
@@ -44,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "soak: long test; only `make soak` runs it, the suite leaves it out")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep what shares an expensive fixture in one worker, and everything else together by file."""
     for item in items:
@@ -61,8 +63,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if (item.get_closest_marker("soak") is not None) == soak]
-    # The longest chain starts first, so that two workers end at about the same time.
-    items.sort(key=lambda item: not set(getattr(item, "fixturenames", ())) & STACK_FIXTURES)
+    # The longest chains start first, one in each worker, so that two workers end at about the same time.
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    names = set(getattr(item, "fixturenames", ()))
+    if names & STACK_FIXTURES:
+        return 0
+    return 1 if DRIFT_FIXTURE in names else 2
 
 
 @pytest.hookimpl(wrapper=True)

@@ -92,6 +92,8 @@ def test_from_sign_in_to_a_cell_in_the_lab(
     page.wait_for_selector(".jp-Launcher", timeout=120_000)
     launcher_s = time.monotonic() - begun
     page.locator(".jp-LauncherCard[data-category='Notebook']").first.click()
+    # JupyterLab drops a cell that is run before the notebook has its kernel.
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=120_000)
     cell = page.locator(".jp-Notebook .jp-Cell .cm-content").first
     cell.click()
     page.keyboard.type("print(6 * 7, __import__('os').environ['USER'])")
