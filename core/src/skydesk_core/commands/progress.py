@@ -14,9 +14,10 @@ WIDTH = 24
 
 def format_seconds(seconds: float) -> str:
     """Write a duration as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min {seconds % 60:.0f} s" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{round(seconds)} s" if seconds < 90 else f"{minutes} min {rest} s"
 
 
 class ProgressLine:
