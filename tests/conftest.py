@@ -42,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "xdist_group(name): tests that run in one worker")
     config.addinivalue_line("markers", "soak: long test; only `make soak` runs it, the suite leaves it out")
 
 
