@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 __all__ = [
     "AuthenticationError",
     "BusyError",
     "ConfigError",
+    "DiskFullError",
+    "FileConflictError",
+    "FileSpaceError",
     "ForbiddenError",
     "JobPhaseError",
+    "MultiValuedError",
     "NotFoundError",
     "PortalError",
     "QueryError",
     "QueryTimeoutError",
+    "QuotaError",
+    "RateLimitError",
     "TooLargeError",
     "UpstreamError",
     "UsageError",
@@ -80,6 +87,13 @@ class TooLargeError(UsageError):
     status = 413
 
 
+class MultiValuedError(UsageError):
+    """A parameter was given several times to a service that takes it once."""
+
+    code = "multi_valued"
+    vo_error = "MultiValuedParamNotSupported"
+
+
 class AuthenticationError(PortalError):
     """The request carries no valid token."""
 
@@ -102,6 +116,22 @@ class NotFoundError(PortalError):
     code = "not_found"
     status = 404
     vo_error = "NotFoundFault"
+
+
+class FileConflictError(PortalError):
+    """A file or folder cannot be made, moved or removed as things are."""
+
+    code = "file_conflict"
+    status = 409
+    vo_error = "DuplicateNode"
+
+
+class FileSpaceError(PortalError):
+    """There is no space left on the disk or in the quota."""
+
+    code = "file_space"
+    status = 507
+    vo_error = "QuotaExceeded"
 
 
 class JobPhaseError(PortalError):
@@ -128,6 +158,46 @@ class BusyError(PortalError):
     status = 503
     vo_error = "ServiceUnavailable"
     retryable = True
+
+
+class RateLimitError(PortalError):
+    """The caller asks more often, or for more at once, than the quota allows; it may try again later.
+
+    Parameters
+    ----------
+    message
+        What was too much.
+    retry_after_s
+        When to try again, in seconds from now.
+    headers
+        Headers that tell how much of the quota is used.
+    """
+
+    code = "rate_limit"
+    status = 429
+    vo_error = "ServiceUnavailable"
+    retryable = True
+
+    def __init__(self, message: str, retry_after_s: int = 5, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.headers = dict(headers or {})
+
+
+class QuotaError(PortalError):
+    """The caller keeps as much as the quota allows: something has to be deleted first."""
+
+    code = "quota"
+    status = 403
+    vo_error = "AuthorizationError"
+
+
+class DiskFullError(PortalError):
+    """There is no room on the platform's disk for what was to be written."""
+
+    code = "disk_full"
+    status = 507
+    vo_error = "Error"
 
 
 class ConfigError(PortalError):
