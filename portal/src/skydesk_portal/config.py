@@ -3,14 +3,48 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, SecretStr, ValidationError
 
 from skydesk_portal.exceptions import ConfigError
 
-__all__ = ["PortalConfig", "PortalSettings", "load_config"]
+__all__ = ["GrantConfig", "PortalConfig", "PortalSettings", "QuotaConfig", "load_config"]
+
+
+class QuotaConfig(BaseModel):
+    """What one person may use of the services; 0 means no limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    requests_per_minute: dict[str, NonNegativeInt] = {"default": 6000, "hips": 0}
+    """Requests by service: `tap`, `sia`, `cutout`, `datalink`, `batch` and so on, `default` for those not named."""
+
+    concurrent: dict[str, NonNegativeInt] = {"default": 64, "batch": 4}
+    """Queries, cut-outs or runs at the same time by service."""
+
+    active_jobs: NonNegativeInt = 100
+    """Jobs of one service that are queued or running."""
+
+    kept_jobs: NonNegativeInt = 10_000
+    """Jobs that are kept in all."""
+
+    result_bytes: NonNegativeInt = 50_000_000_000
+    """Size of all results that are kept."""
+
+
+class GrantConfig(BaseModel):
+    """What the members of a group get on top of that."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    requests_per_minute: dict[str, NonNegativeInt] = {}
+    concurrent: dict[str, NonNegativeInt] = {}
+    active_jobs: NonNegativeInt = 0
+    kept_jobs: NonNegativeInt = 0
+    result_bytes: NonNegativeInt = 0
 
 
 class PortalConfig(BaseModel):
@@ -57,8 +91,38 @@ class PortalConfig(BaseModel):
     link_seconds: int = Field(900, ge=10)
     """How long a signed link to a file stays valid."""
 
+    files_bytes: int = Field(40_000_000_000, ge=1000)
+    """How much the home folder of one user may hold when something is written by WebDAV or VOSpace."""
+
     lease_seconds: float = Field(15.0, gt=1)
     """A worker that has not reported for this long loses its job."""
+
+    short_seconds: float = Field(60.0, gt=1)
+    """A job that runs longer than this leaves the lane of short jobs and begins anew in that of long ones."""
+
+    wait_seconds: int = Field(60, ge=1, le=600)
+    """Longest time that a request with WAIT blocks, also for WAIT=-1."""
+
+    archive_days: float = Field(365.0, gt=0)
+    """How long the record of an archived job is kept; its results go at once."""
+
+    jobs_database: str | None = None
+    """PostgreSQL database for the jobs, such as `postgresql://skydesk@db.example/jobs`; none means `jobs.sqlite`."""
+
+    jobs_password_file: Path | None = None
+    """File (mode 600) with the password of that database; none means the variable `SKYDESK_JOBS_PASSWORD`."""
+
+    request_bytes: int = Field(80_000_000, ge=10_000)
+    """Largest request; files that are streamed to disk are not bound by it."""
+
+    quota: QuotaConfig = QuotaConfig()
+    """What one person may use of the services; 0 means no limit."""
+
+    group_quotas: dict[str, GrantConfig] = {}
+    """What members of a group get on top: by group the same keys as `quota`."""
+
+    unlimited_groups: tuple[str, ...] = ()
+    """Groups whose members no limit holds for."""
 
 
 class PortalSettings(BaseModel):
@@ -78,6 +142,8 @@ class PortalSettings(BaseModel):
         File whose eight bytes change whenever a token loses rights.
     local_user
         The one local person when the platform serves nobody else.
+    jobs_password
+        Password of the job database, if one is configured.
     portal
         What the configuration file says.
     """
@@ -90,6 +156,7 @@ class PortalSettings(BaseModel):
     hub_api: str | None = None
     epoch: Path | None = None
     local_user: str | None = None
+    jobs_password: SecretStr | None = None
     portal: PortalConfig = PortalConfig()
 
     @property
@@ -130,6 +197,19 @@ def _read_section(path: Path) -> PortalConfig:
         raise ConfigError(f"{path}: portal.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
+def _read_password(portal: PortalConfig, env: Mapping[str, str]) -> SecretStr | None:
+    path = portal.jobs_password_file
+    if path is None:
+        given = env.get("SKYDESK_JOBS_PASSWORD")
+        return SecretStr(given) if given else None
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path}: others may read this file; run: chmod 600 {path}")
+        return SecretStr(path.read_text().strip())
+    except OSError as error:
+        raise ConfigError(f"portal.jobs_password_file: {path} cannot be read: {error.strerror}") from error
+
+
 def load_config(environment: dict[str, str] | None = None) -> PortalSettings:
     """Read the settings from the environment and the home folder.
 
@@ -153,6 +233,7 @@ def load_config(environment: dict[str, str] | None = None) -> PortalSettings:
         raise ConfigError("SKYDESK_HOME is not set: the portal's processes are started by `skydesk up`")
     home = Path(env["SKYDESK_HOME"]).absolute()
     epoch = env.get("SKYDESK_EPOCH")
+    portal = _read_section(home / "config.yaml")
     return PortalSettings(
         home=home,
         run=Path(env.get("SKYDESK_RUN") or home / "run"),
@@ -160,5 +241,6 @@ def load_config(environment: dict[str, str] | None = None) -> PortalSettings:
         hub_api=env.get("SKYDESK_HUB_API") or None,
         epoch=Path(epoch) if epoch else None,
         local_user=env.get("SKYDESK_LOCAL_USER") or None,
-        portal=_read_section(home / "config.yaml"),
+        jobs_password=_read_password(portal, env),
+        portal=portal,
     )

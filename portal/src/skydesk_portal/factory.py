@@ -17,15 +17,19 @@ from skydesk_portal.services.catalogs import CatalogService
 from skydesk_portal.services.datalink import DatalinkService
 from skydesk_portal.services.discovery import DiscoveryService
 from skydesk_portal.services.execution import TapExecutor
+from skydesk_portal.services.files import FilesService
 from skydesk_portal.services.identity import HubIdentityClient, IdentityClient
 from skydesk_portal.services.jobs import JobService
+from skydesk_portal.services.limits import LimitService
 from skydesk_portal.services.sia import SiaService
 from skydesk_portal.services.signing import LinkSigner
 from skydesk_portal.services.soda import CutoutExecutor, SodaService
 from skydesk_portal.services.tap import TapService
 from skydesk_portal.storage.duckdb_engine import DuckdbEngine
 from skydesk_portal.storage.jobs import SqliteJobStore
+from skydesk_portal.storage.limits import Counters
 from skydesk_portal.uws.runner import JobExecutor
+from skydesk_portal.uws.store import JobStore
 
 __all__ = ["Factory", "create_factory"]
 
@@ -75,8 +79,24 @@ class Factory:
 
     @cached_property
     def _jobs(self) -> JobService:
-        store = SqliteJobStore(self.settings.jobs_file)
-        return JobService(store, self.settings.results, self.settings.portal)
+        portal = self.settings.portal
+        if portal.jobs_database is None:
+            kept: JobStore = SqliteJobStore(self.settings.jobs_file)
+        else:
+            # Its client library is loaded only where it is used.
+            from skydesk_portal.storage.jobs_postgres import PostgresJobStore
+
+            password = self.settings.jobs_password
+            kept = PostgresJobStore(portal.jobs_database, password.get_secret_value() if password else None)
+        return JobService(kept, self.settings.results, portal, self._limits)
+
+    @cached_property
+    def _limits(self) -> LimitService:
+        return LimitService(self.settings.portal, Counters(self.settings.run / "limits.sqlite"))
+
+    def create_limit_service(self) -> LimitService:
+        """Return the rate limits and quotas of people."""
+        return self._limits
 
     def create_job_service(self) -> JobService:
         """Return the jobs of people."""
@@ -121,6 +141,14 @@ class Factory:
     def create_discovery_service(self) -> DiscoveryService:
         """Return the description of the platform."""
         return DiscoveryService(self._releases, self.settings.url, self.settings.portal.site_name)
+
+    @cached_property
+    def _files(self) -> FilesService:
+        return FilesService(self.settings.users, self.settings.portal.files_bytes, self.settings.url)
+
+    def create_files_service(self) -> FilesService:
+        """Return the files of people."""
+        return self._files
 
     def warm(self) -> None:
         """Pay for imports and for opening the catalogues before the first request does."""

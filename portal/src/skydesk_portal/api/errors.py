@@ -13,6 +13,14 @@ from skydesk_portal.vo.dali import error_votable
 
 __all__ = ["install_error_handlers", "render_error"]
 
+_FILE_PREFIXES = ("/files", "/api/files")
+_VOSPACE_FAULTS = {
+    400: "InvalidURI",
+    403: "PermissionDenied",
+    404: "NodeNotFound",
+    409: "DuplicateNode",
+    507: "QuotaExceeded",
+}
 _VOTABLE_PREFIXES = ("/api/tap", "/api/sia", "/api/datalink")
 
 
@@ -40,10 +48,16 @@ def render_error(
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="skydesk"'
+        if path.startswith(_FILE_PREFIXES):
+            # File managers of desktops know no other kind; the token is the password.
+            headers["WWW-Authenticate"] += ', Basic realm="skydesk"'
     if status == 503:
         headers["Retry-After"] = "5"
     if path.startswith(_VOTABLE_PREFIXES):
         return Response(error_votable(message), status, headers, media_type="application/x-votable+xml")
+    if path.startswith("/api/files"):
+        fault = _VOSPACE_FAULTS.get(status, "InternalFault" if status >= 500 else vo_error)
+        return Response(f"{fault}: {message}\n", status, headers, media_type="text/plain")
     if path.startswith("/api/cutout"):
         return Response(f"{vo_error}: {message}\n", status, headers, media_type="text/plain")
     document: dict[str, object] = {"code": code, "message": message}

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from skydesk_portal.api.routes import batch, cutout, datalink, discovery, health, sia, tap
+from skydesk_portal.api.routes import batch, cutout, datalink, discovery, health, sia, tap, webdav
 
 __all__ = ["ALL_ROUTERS"]
 
@@ -14,4 +14,5 @@ ALL_ROUTERS: tuple[APIRouter, ...] = (
     datalink.router,
     discovery.router,
     batch.router,
+    webdav.router,
 )

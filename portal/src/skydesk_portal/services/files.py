@@ -1,0 +1,261 @@
+"""The files of people: whose they are, where they are found, how much they may hold."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+from urllib.parse import unquote, urlsplit
+
+from skydesk_portal.exceptions import FileSpaceError, ForbiddenError, NotFoundError
+from skydesk_portal.models.identity import Identity
+from skydesk_portal.storage.files import FileFacts, HomeFolder, PendingFile, split_path
+
+__all__ = ["AUTHORITY", "SCOPE", "FileContent", "FilesService"]
+
+SCOPE = "write:files"
+"""The scope that reading and writing one's own files takes; it is the only one, as on the RSP."""
+
+AUTHORITY = "skydesk!files"
+"""Authority of the ``vos://`` addresses of files."""
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
+_MEASURE_S = 60.0
+_TYPES = {".vot": "application/x-votable+xml", ".parquet": "application/vnd.apache.parquet",
+          ".fits": "application/fits", ".ipynb": "application/x-ipynb+json", ".md": "text/markdown"}  # fmt: skip
+_HTTP_PREFIXES = ("/files/", "/api/files/content/", "/api/files/nodes/", "/api/files/")
+
+
+def media_type_of(name: str) -> str:
+    """Return the media type that the name of a file suggests."""
+    known = _TYPES.get(Path(name).suffix.lower())
+    return known or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+@dataclass
+class FileContent:
+    """An open file.
+
+    Parameters
+    ----------
+    stream
+        Its bytes, seekable.
+    facts
+        What is known of it.
+    """
+
+    stream: BinaryIO
+    facts: FileFacts
+
+    @property
+    def name(self) -> str:
+        """Its name without folders."""
+        return self.facts.name
+
+    @property
+    def size_bytes(self) -> int:
+        """Its length."""
+        return self.facts.size_bytes
+
+    @property
+    def media_type(self) -> str:
+        """The media type that its name suggests."""
+        return media_type_of(self.facts.name)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.stream.close()
+
+
+class FilesService:
+    """Opens and changes the files of people.
+
+    A path is ``/NAME/…``: the first step is the person, what follows lies in
+    the person's home folder, the one that the lab shows.
+
+    Parameters
+    ----------
+    users
+        The folder with one folder per user.
+    limit_bytes
+        How much the home folder of one user may hold.
+    url
+        Public base address.
+    """
+
+    def __init__(self, users: Path, limit_bytes: int, url: str) -> None:
+        self._users = users
+        self.limit_bytes = limit_bytes
+        self._url = url
+        self._lock = threading.Lock()
+        self._used: dict[str, tuple[float, int]] = {}
+
+    def check_scope(self, identity: Identity) -> None:
+        """Refuse a token that may not touch files.
+
+        Raises
+        ------
+        ForbiddenError
+            If it lacks the scope.
+        """
+        if SCOPE not in identity.scopes:
+            raise ForbiddenError(f"the token does not have the scope {SCOPE}")
+
+    def find_path(self, address: str) -> str | None:
+        """Return the path of the file that an address of this platform names.
+
+        Parameters
+        ----------
+        address
+            ``vos://skydesk!files/NAME/…``, ``vos:NAME/…`` or an address below
+            ``/files/`` or ``/api/files/`` of this platform.
+
+        Returns
+        -------
+        str or None
+            ``/NAME/…``; `None` if it is no address of a file.
+        """
+        if address.startswith("vos://"):
+            authority, slash, rest = address.removeprefix("vos://").partition("/")
+            if authority.replace("~", "!") != AUTHORITY or not slash:
+                return None
+            return "/" + unquote(rest.partition("?")[0])
+        if address.startswith("vos:"):
+            return "/" + unquote(address.removeprefix("vos:").lstrip("/"))
+        own, given = urlsplit(self._url), urlsplit(address)
+        if (given.scheme, given.netloc) != (own.scheme, own.netloc):
+            return None
+        path = given.path.removeprefix(own.path)
+        for prefix in _HTTP_PREFIXES:
+            if path.startswith(prefix):
+                return "/" + unquote(path.removeprefix(prefix))
+        return None
+
+    def locate(self, identity: Identity, path: str) -> tuple[HomeFolder, tuple[str, ...]]:
+        """Return the home folder and the names below it that a path means.
+
+        Raises
+        ------
+        NotFoundError
+            If the path is not the caller's.
+        UsageError
+            If it is not spelled plainly.
+        """
+        owner, *rest = split_path(path) or ("",)
+        if owner != identity.name:
+            # The same words whether the other person exists or not.
+            raise NotFoundError("there is no such file, or it is not yours")
+        return self.open_home(identity), tuple(rest)
+
+    def open_home(self, identity: Identity) -> HomeFolder:
+        """Return the home folder of a person.
+
+        Raises
+        ------
+        NotFoundError
+            If the name is none of a person.
+        """
+        if not _NAME.match(identity.name):
+            raise NotFoundError("there is no home folder of that name")
+        return HomeFolder(self._users / identity.name / "home", f"/home/{identity.name}")
+
+    def get(self, identity: Identity, path: str) -> FileFacts:
+        """Return what is at a path.
+
+        Raises
+        ------
+        NotFoundError
+            If nothing is there, or it is another's.
+        """
+        home, parts = self.locate(identity, path)
+        return home.get(parts)
+
+    def open_for(self, identity: Identity, path: str) -> FileContent:
+        """Open a file for reading.
+
+        Parameters
+        ----------
+        identity
+            The caller; the scope has been checked when the request came in.
+        path
+            ``/NAME/…``.
+
+        Returns
+        -------
+        FileContent
+            The open file.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none, or it is another's.
+        UsageError
+            If it is a folder or something special.
+        """
+        home, parts = self.locate(identity, path)
+        return FileContent(*home.open(parts))
+
+    def begin_write(self, identity: Identity, path: str, size_bytes: int | None = None) -> PendingFile:
+        """Begin a file that is visible only when it is complete.
+
+        Parameters
+        ----------
+        identity
+            The caller.
+        path
+            ``/NAME/…``.
+        size_bytes
+            Its length, if the caller has told.
+
+        Returns
+        -------
+        PendingFile
+            Takes the bytes.
+
+        Raises
+        ------
+        FileSpaceError
+            If it does not fit into the quota.
+        """
+        home, parts = self.locate(identity, path)
+        room = self.limit_bytes - self.measure_bytes(identity)
+        if size_bytes is not None and size_bytes > room:
+            raise FileSpaceError("there is no space left for this file in your quota")
+        return home.begin_write(parts, max(0, room))
+
+    def measure_bytes(self, identity: Identity) -> int:
+        """Return how much a home folder holds, at most a minute old."""
+        with self._lock:
+            known = self._used.get(identity.name)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        used = self.open_home(identity).measure_bytes()
+        with self._lock:
+            self._used[identity.name] = (time.monotonic() + _MEASURE_S, used)
+        return used
+
+    def note_change(self, identity: Identity, grown_bytes: int | None = None) -> None:
+        """Remember that files grew by so much, or that they have to be measured anew.
+
+        Parameters
+        ----------
+        identity
+            Whose files.
+        grown_bytes
+            By how much; `None` if that is not known.
+        """
+        with self._lock:
+            known = self._used.pop(identity.name, None)
+            if known is not None and grown_bytes is not None:
+                self._used[identity.name] = (known[0], known[1] + grown_bytes)

@@ -1,0 +1,244 @@
+"""WebDAV on the files of people: the verbs, nothing half-written, nothing outside the own folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+
+from skydesk_portal.storage import files as files_storage
+from tests.support.services import ANN, BOB, JOE, LiveServices
+
+DAV = "{DAV:}"
+LOCK = '<D:lockinfo xmlns:D="DAV:"><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockinfo>'
+
+
+@pytest.fixture
+def ann(live_services: LiveServices) -> Iterator[httpx.Client]:
+    (live_services.home / "users" / "ann" / "home").mkdir(parents=True, exist_ok=True)
+    with live_services.client(ANN) as client:
+        yield client
+
+
+@pytest.fixture
+def home(live_services: LiveServices) -> Path:
+    return live_services.home / "users" / "ann" / "home"
+
+
+def propfind(client: httpx.Client, path: str, depth: str = "1") -> dict[str, ElementTree.Element]:
+    answer = client.request("PROPFIND", path, headers={"Depth": depth})
+    assert answer.status_code == 207, answer.text
+    found = {}
+    for response in ElementTree.fromstring(answer.content).findall(f"{DAV}response"):
+        prop = response.find(f"{DAV}propstat/{DAV}prop")
+        assert prop is not None
+        found[response.findtext(f"{DAV}href") or ""] = prop
+    return found
+
+
+@pytest.mark.requirement("DMS-API-REQ-0020")
+def test_files_go_in_and_come_out(ann: httpx.Client, home: Path) -> None:
+    body = os.urandom(300_000)
+    assert ann.request("MKCOL", "/files/ann/dav").status_code == 201
+    assert ann.put("/files/ann/dav/ä b.bin", content=body).status_code == 201
+    assert (home / "dav" / "ä b.bin").read_bytes() == body
+    got = ann.get("/files/ann/dav/ä b.bin")
+    assert got.content == body
+    assert got.headers["content-length"] == "300000"
+    part = ann.get("/files/ann/dav/ä b.bin", headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, body[10:20])
+    assert (
+        ann.get("/files/ann/dav/ä b.bin", headers={"If-None-Match": got.headers["etag"]}).status_code == 304
+    )
+    listing = propfind(ann, "/files/ann/dav/")
+    assert set(listing) == {"/files/ann/dav/", "/files/ann/dav/%C3%A4%20b.bin"}
+    facts = listing["/files/ann/dav/%C3%A4%20b.bin"]
+    assert facts.findtext(f"{DAV}getcontentlength") == "300000"
+    assert (facts.findtext(f"{DAV}getetag") or "").strip('"') == got.headers["etag"].strip('"')
+    # What the lab writes is there at once.
+    (home / "dav" / "from-lab.txt").write_text("hello")
+    assert ann.get("/files/ann/dav/from-lab.txt").text == "hello"
+    assert ann.delete("/files/ann/dav").status_code == 204
+    assert not (home / "dav").exists()
+
+
+def test_the_top_shows_ones_own_folder_only(ann: httpx.Client, live_services: LiveServices) -> None:
+    (live_services.home / "users" / "bob" / "home").mkdir(parents=True, exist_ok=True)
+    assert set(propfind(ann, "/files/")) == {"/files/", "/files/ann/"}
+    assert "1,2" in ann.options("/files/ann/").headers["dav"]
+    for verb in ("DELETE", "MKCOL", "PUT"):
+        assert ann.request(verb, "/files/carl").status_code in {403, 404, 405, 409}
+    assert ann.delete("/files/ann").status_code == 403
+    assert ann.request("PROPFIND", "/files/ann", headers={"Depth": "infinity"}).status_code == 403
+
+
+def test_copies_and_moves(ann: httpx.Client, home: Path, live_services: LiveServices) -> None:
+    ann.put("/files/ann/one.txt", content=b"one")
+    ann.put("/files/ann/two.txt", content=b"two")
+    there = f"{live_services.url}/files/ann/two.txt"
+
+    def send(verb: str, source: str, target: str, **headers: str) -> int:
+        return ann.request(verb, source, headers={"Destination": target, **headers}).status_code
+
+    assert send("COPY", "/files/ann/one.txt", there, Overwrite="F") == 412
+    assert send("COPY", "/files/ann/one.txt", there) == 204
+    assert (home / "two.txt").read_bytes() == b"one"
+    assert send("MOVE", "/files/ann/one.txt", "/files/ann/three.txt") == 201
+    assert not (home / "one.txt").exists()
+    ann.request("MKCOL", "/files/ann/tree")
+    ann.put("/files/ann/tree/leaf", content=b"leaf")
+    assert send("COPY", "/files/ann/tree", "/files/ann/copy") == 201
+    assert (home / "copy" / "leaf").read_bytes() == b"leaf"
+    assert send("MOVE", "/files/ann/tree", "/files/ann/copy/tree") == 201
+    assert (home / "copy" / "tree" / "leaf").read_bytes() == b"leaf"
+    assert send("MOVE", "/files/ann/copy", "/files/ann/copy/tree/inside") in {403, 409}
+    for elsewhere in ("http://other.example/files/ann/x", "/files/bob/x", "/api/x", "/files/ann/../bob/x"):
+        assert send("MOVE", "/files/ann/two.txt", elsewhere) in {400, 403, 404, 409, 502}, elsewhere
+    assert (home / "two.txt").exists()
+
+
+def test_conditions_and_locks_are_kept(ann: httpx.Client, home: Path) -> None:
+    path = "/files/ann/kept.txt"
+    assert ann.put(path, content=b"1", headers={"If-Match": "*"}).status_code == 412
+    assert ann.put(path, content=b"1", headers={"If-None-Match": "*"}).status_code == 201
+    assert ann.put(path, content=b"2", headers={"If-None-Match": "*"}).status_code == 412
+    tag = ann.head(path).headers["etag"]
+    assert ann.put(path, content=b"3", headers={"If-Match": tag}).status_code == 204
+    assert ann.put(path, content=b"4", headers={"If-Match": tag}).status_code == 412
+    locked = ann.request("LOCK", path, content=LOCK, headers={"Timeout": "Second-60"})
+    assert locked.status_code == 200
+    token = locked.headers["lock-token"]
+    assert ann.put(path, content=b"5").status_code == 423
+    assert ann.delete(path).status_code == 423
+    assert ann.put(path, content=b"6", headers={"If": f"({token})"}).status_code == 204
+    assert ann.request("UNLOCK", path, headers={"Lock-Token": token}).status_code == 204
+    assert ann.put(path, content=b"7").status_code == 204
+    assert (home / "kept.txt").read_bytes() == b"7"
+    fresh = ann.request("LOCK", "/files/ann/not-yet.txt", content=LOCK)
+    assert fresh.status_code == 201
+    assert (home / "not-yet.txt").read_bytes() == b""
+
+
+@pytest.mark.requirement("DMS-LSP-REQ-0027")
+def test_nobody_elses_files_exist(live_services: LiveServices, ann: httpx.Client, home: Path) -> None:
+    (home / "secret.txt").write_text("mine")
+    with live_services.client(BOB) as bob:
+        for verb in ("GET", "HEAD", "PUT", "DELETE", "PROPFIND", "MKCOL", "LOCK"):
+            for path in (
+                "/files/ann/secret.txt",
+                "/files/bob/../ann/secret.txt",
+                "/files/bob/%2e%2e/ann/secret.txt",
+            ):
+                answer = bob.request(
+                    verb, path, headers={"Depth": "0"}, content=LOCK if verb == "LOCK" else None
+                )
+                assert answer.status_code in {400, 403, 404, 409}, f"{verb} {path}: {answer.status_code}"
+                assert "mine" not in answer.text
+    assert (home / "secret.txt").read_text() == "mine"
+    for token, status in ((None, 401), ("wrong", 401), (JOE, 403)):
+        with live_services.client(token) as other:
+            for verb in ("GET", "PUT", "PROPFIND", "DELETE", "OPTIONS", "MOVE", "LOCK"):
+                answer = other.request(verb, "/files/ann/secret.txt")
+                assert answer.status_code == status, verb
+                if status == 401:
+                    assert (
+                        answer.headers["www-authenticate"] == 'Bearer realm="skydesk", Basic realm="skydesk"'
+                    )
+    basic = httpx.get(f"{live_services.url}/files/ann/secret.txt", auth=("ann", ANN))
+    assert basic.text == "mine"
+
+
+def test_no_link_leads_out(live_services: LiveServices, ann: httpx.Client, home: Path) -> None:
+    outside = live_services.home / "outside"
+    outside.mkdir(exist_ok=True)
+    (outside / "key").write_text("key of the platform")
+    (home / "in").mkdir(exist_ok=True)
+    (home / "in" / "data.txt").write_text("data")
+    links = {"away": outside, "up": "../../../outside", "file": outside / "key", "loop": "loop",
+             "near": "in", "lab": "/home/ann/in", "labfile": "/home/ann/in/data.txt", "bob": "/home/bob"}  # fmt: skip
+    for name, target in links.items():
+        (home / name).unlink(missing_ok=True)
+        (home / name).symlink_to(target)
+    if not (home / "pipe").exists():
+        os.mkfifo(home / "pipe")
+    for path in ("away/key", "up/key", "file", "loop", "bob", "bob/x", "pipe", "away/new.txt"):
+        assert ann.get(f"/files/ann/{path}").status_code in {400, 403, 404}, path
+        assert ann.put(f"/files/ann/{path}", content=b"x").status_code in {403, 404, 409}, path
+    assert sorted(p.name for p in outside.iterdir()) == ["key"]
+    for path in ("near/data.txt", "lab/data.txt", "labfile"):
+        assert ann.get(f"/files/ann/{path}").text == "data"
+    shown = {urlsplit(href).path.rstrip("/").rsplit("/", 1)[1] for href in propfind(ann, "/files/ann/")}
+    assert {"near", "lab", "labfile"} <= shown
+    assert not shown & {"away", "up", "file", "loop", "bob", "pipe"}
+    # Removing a link leaves what it points to.
+    assert ann.delete("/files/ann/lab").status_code == 204
+    assert (home / "in" / "data.txt").exists()
+
+
+def test_a_broken_upload_leaves_nothing(live_services: LiveServices, ann: httpx.Client, home: Path) -> None:
+    ann.put("/files/ann/whole.txt", content=b"old content")
+    port = urlsplit(live_services.url).port
+    for head in (
+        "Content-Length: 1000000\r\n\r\nonly this",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nonly\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", port)) as raw:
+            raw.sendall(
+                f"PUT /files/ann/whole.txt HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ANN}\r\n{head}".encode()
+            )
+    assert ann.put("/files/ann/after.txt", content=b"").status_code in {201, 204}
+    assert ann.get("/files/ann/whole.txt").text == "old content"
+    assert not [p for p in home.iterdir() if p.name.startswith(".skydesk")]
+
+
+def test_a_full_disk_and_a_full_quota_are_said(
+    ann: httpx.Client, home: Path, live_services: LiveServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann.put("/files/ann/stays.txt", content=b"stays")
+    files = live_services.factory.create_files_service()
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "limit_bytes", files.measure_bytes(files_identity()) + 100_000)
+        assert ann.put("/files/ann/stays.txt", content=b"x" * 200_000).status_code == 507
+        told = ann.put("/files/ann/stays.txt", content=iter([b"x" * 60_000] * 4))
+        assert told.status_code == 507, "the length was not told beforehand"
+    real = files_storage.os.write
+    with monkeypatch.context() as patch:
+
+        def full(descriptor: int, data: bytes) -> int:
+            if len(data) > 50_000:
+                raise OSError(errno.ENOSPC, "no space left on device")
+            return real(descriptor, data)
+
+        patch.setattr(files_storage.os, "write", full)
+        assert ann.put("/files/ann/stays.txt", content=b"x" * 200_000).status_code == 507
+    assert (home / "stays.txt").read_bytes() == b"stays"
+
+
+def files_identity() -> object:
+    from tests.support.services import IDENTITIES
+
+    return IDENTITIES[ANN]
+
+
+def test_odd_requests_get_plain_answers(ann: httpx.Client) -> None:
+    for path, status in (("/files/ann/" + "x" * 300, 400), ("/files/ann/a%00b", 400), ("/files/ann", 400)):
+        assert ann.get(path).status_code == status, path
+    assert ann.request("PROPFIND", "/files/ann", content="<a>", headers={"Depth": "0"}).status_code == 400
+    bomb = (
+        '<!DOCTYPE a [<!ENTITY b "' + "x" * 1000 + '">]><propfind xmlns="DAV:">' + "&b;" * 100 + "</propfind>"
+    )
+    assert ann.request("PROPFIND", "/files/ann", content=bomb, headers={"Depth": "0"}).status_code < 500
+    assert (
+        ann.request("PROPFIND", "/files/ann", content=b" " * 2_000_000, headers={"Depth": "0"}).status_code
+        == 413
+    )
+    assert ann.request("PROPPATCH", "/files/ann", content="<x/>").status_code == 400
+    assert ann.put("/files/ann/none/x", content=b"").status_code == 409
+    assert ann.post("/files/ann").status_code == 405
