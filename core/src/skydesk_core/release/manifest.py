@@ -12,7 +12,17 @@ from typing import Any
 
 from skydesk_core.errors import DataError, UsageError
 
-__all__ = ["FORMAT", "ImageTypeEntry", "Manifest", "TableEntry", "check_release_name", "hash_file"]
+__all__ = [
+    "FORMAT",
+    "AlertsEntry",
+    "HipsEntry",
+    "ImageTypeEntry",
+    "Manifest",
+    "MocEntry",
+    "TableEntry",
+    "check_release_name",
+    "hash_file",
+]
 
 FORMAT = 1
 """Version of the manifest that this module writes and reads."""
@@ -69,6 +79,47 @@ class ImageTypeEntry:
 
 
 @dataclass(frozen=True)
+class MocEntry:
+    """One coverage map; ``file`` is relative to the release's folder, ``band`` None for the whole survey.
+
+    ``made_from`` says ``pixels`` (those that hold data) or ``outlines`` (of images, where there are no coadds).
+    """
+
+    file: str
+    band: str | None
+    order: int
+    sky_fraction: float
+    made_from: str
+
+
+@dataclass(frozen=True)
+class HipsEntry:
+    """One HiPS; its tiles lie in ``hips/NAME`` in the release's folder.
+
+    ``formats`` are the endings of its tiles, ``bands`` one band or, for a colour HiPS, red, green and blue.
+    """
+
+    name: str
+    title: str
+    bands: tuple[str, ...]
+    order: int
+    formats: tuple[str, ...]
+    tiles: int
+
+
+@dataclass(frozen=True)
+class AlertsEntry:
+    """The alert packets, in ``alerts/`` in the release's folder.
+
+    ``count`` packets of the Avro schema with Confluent identifier ``schema_id``; ``left_out`` DIA sources got none.
+    """
+
+    count: int
+    left_out: int
+    schema_id: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of ``manifest.json``.
 
@@ -90,6 +141,8 @@ class Manifest:
         ICRS right ascension and declination of the footprint's middle.
     checksums_sha256
         Hash of ``checksums.json``, which holds the hash of every other file.
+    mocs, hips, alerts
+        Coverage maps, HiPS and alert packets; releases made without them, or before there were any, have none.
     """
 
     name: str
@@ -106,6 +159,9 @@ class Manifest:
     footprint: str
     center_deg: tuple[float, float] | None
     checksums_sha256: str = ""
+    mocs: tuple[MocEntry, ...] = ()
+    hips: tuple[HipsEntry, ...] = ()
+    alerts: AlertsEntry | None = None
     format: int = FORMAT
 
     def write(self, path: Path) -> None:
@@ -154,6 +210,12 @@ def _from_tree(tree: dict[str, Any], path: Path) -> Manifest:
             footprint=tree["footprint"],
             center_deg=None if center is None else (float(center[0]), float(center[1])),
             checksums_sha256=tree["checksums_sha256"],
+            mocs=tuple(MocEntry(**m) for m in tree.get("mocs", ())),
+            hips=tuple(
+                HipsEntry(**{**h, "bands": tuple(h["bands"]), "formats": tuple(h["formats"])})
+                for h in tree.get("hips", ())
+            ),
+            alerts=None if tree.get("alerts") is None else AlertsEntry(**tree["alerts"]),
         )
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: the manifest lacks or misforms an entry: {error}") from error

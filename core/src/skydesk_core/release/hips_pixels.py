@@ -1,0 +1,184 @@
+"""The pixels of HiPS tiles: where they lie on the sky and what the coadds hold there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skydesk_core.errors import DataError
+from skydesk_core.release.healpix import cell_positions
+
+if TYPE_CHECKING:
+    from skydesk_core.release.pyramid import Pyramid
+
+__all__ = ["TILE_WIDTH", "PlaneWcs", "TileSampler", "find_data", "halve", "join_children", "make_wcs"]
+
+TILE_WIDTH = 512
+"""Pixels along the side of a tile, the usual width of HiPS."""
+
+type FloatArray = NDArray[np.float64]
+type Tile = NDArray[np.float32]
+
+_COARSE_STEP = 32
+_MARGIN = 64.0
+
+
+@dataclass(frozen=True)
+class PlaneWcs:
+    """The mapping of an image that has an exact FITS form, between ICRS degrees and 0-based array pixels."""
+
+    key: tuple[tuple[str, Any], ...]
+    wcs: Any
+
+    def to_sky(self, x: Any, y: Any) -> tuple[FloatArray, FloatArray]:
+        """Map pixels to the sky."""
+        ra, dec = self.wcs.all_pix2world(np.asarray(x, float), np.asarray(y, float), 0)
+        return ra % 360.0, dec
+
+    def to_pixel(self, ra_deg: FloatArray, dec_deg: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Map the sky to pixels; NaN behind the tangent plane."""
+        x, y = self.wcs.wcs_world2pix(ra_deg.ravel(), dec_deg.ravel(), 0)
+        return x.reshape(ra_deg.shape), y.reshape(ra_deg.shape)
+
+
+def make_wcs(pyramid: Pyramid) -> PlaneWcs:
+    """Make the mapping of a coadd.
+
+    Raises
+    ------
+    DataError
+        If its projection has no exact FITS form.
+    """
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
+    if pyramid.wcs is None:
+        raise DataError(f"{pyramid.folder.name}: a coadd needs a sky projection that FITS can express")
+    cards = tuple(sorted(pyramid.wcs.items()))
+    return PlaneWcs(cards, WCS(fits.Header(dict(cards))))
+
+
+def find_data(pyramid: Pyramid, rows: slice, columns: slice) -> NDArray[np.bool_]:
+    """Tell which native pixels of a part of an image hold data: finite and not ``NO_DATA``.
+
+    Parameters
+    ----------
+    pyramid
+        The image.
+    rows, columns
+        The part, in array coordinates.
+    """
+    native = pyramid.levels - 1
+    good = np.isfinite(pyramid.array("image", native)[rows, columns])
+    bit = pyramid.mask_planes.get("NO_DATA")
+    if bit is not None and "mask" in pyramid.planes:
+        good &= (pyramid.array("mask", native)[rows, columns] & np.uint32(1 << bit)) == 0
+    return good
+
+
+def halve(tile: Tile) -> Tile:
+    """Average blocks of 2 × 2 pixels, leaving out those without data."""
+    quads = np.stack([tile[i::2, j::2] for i in (0, 1) for j in (0, 1)])
+    good = np.isfinite(quads)
+    count = good.sum(axis=0)
+    total = np.where(good, quads, np.float32(0)).sum(axis=0, dtype=np.float32)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def join_children(children: Sequence[Tile | None], width: int = TILE_WIDTH) -> Tile | None:
+    """Make a tile from the four below it, in NESTED order; None when none of them has data."""
+    if all(child is None for child in children):
+        return None
+    half = width // 2
+    out = np.full((width, width), np.nan, np.float32)
+    for number, child in enumerate(children):
+        if child is not None:
+            i, j = number & 1, number >> 1
+            out[i * half : (i + 1) * half, j * half : (j + 1) * half] = halve(child)
+    return out
+
+
+class TileSampler:
+    """Interpolates coadds at the pixels of tiles.
+
+    Parameters
+    ----------
+    coadds
+        Pyramids of the coadds of all bands.
+    width
+        Pixels along the side of a tile.
+    """
+
+    def __init__(self, coadds: Iterable[Pyramid], width: int = TILE_WIDTH) -> None:
+        self._width = width
+        self._planes = [(p, make_wcs(p)) for p in coadds if p.band is not None]
+        self.bands = tuple(sorted({str(p.band) for p, _ in self._planes}))
+
+    def sample(self, order: int, index: int) -> Mapping[str, Tile]:
+        """Interpolate every band at the pixels of one tile.
+
+        Parameters
+        ----------
+        order, index
+            The tile.
+
+        Returns
+        -------
+        dict
+            Band to pixels in the order of `cell_positions`, NaN without data; bands without any are left out.
+            Where coadds overlap, the one whose edge is farther away counts.
+        """
+        ra, dec = cell_positions(order, index, self._width)
+        places: dict[Any, tuple[FloatArray, FloatArray]] = {}
+        found: dict[str, tuple[Tile, Tile]] = {}
+        for pyramid, wcs in self._planes:
+            ny, nx = pyramid.shape
+            if wcs.key not in places and not _comes_near(wcs, pyramid.shape, ra, dec):
+                continue
+            if wcs.key not in places:
+                places[wcs.key] = wcs.to_pixel(ra, dec)
+            x, y = places[wcs.key]
+            edge = np.minimum(np.minimum(x, nx - 1 - x), np.minimum(y, ny - 1 - y)).astype(np.float32)
+            inside = edge >= 0
+            if not inside.any():
+                continue
+            band = str(pyramid.band)
+            if band not in found:
+                shape = (self._width, self._width)
+                found[band] = (np.full(shape, np.nan, np.float32), np.full(shape, -1, np.float32))
+            tile, best = found[band]
+            chosen = np.flatnonzero(inside & (edge > best))
+            if chosen.size == 0:
+                continue
+            values = _interpolate(pyramid, x.ravel()[chosen], y.ravel()[chosen])
+            good = np.isfinite(values)
+            tile.ravel()[chosen[good]] = values[good]
+            best.ravel()[chosen[good]] = edge.ravel()[chosen[good]]
+        return {band: tile for band, (tile, _) in found.items() if np.isfinite(tile).any()}
+
+
+def _comes_near(wcs: PlaneWcs, shape: tuple[int, int], ra_deg: FloatArray, dec_deg: FloatArray) -> bool:
+    """Tell from a coarse grid whether a tile may reach an image; a tile pixel is not much larger than an image's."""
+    x, y = wcs.to_pixel(ra_deg[::_COARSE_STEP, ::_COARSE_STEP], dec_deg[::_COARSE_STEP, ::_COARSE_STEP])
+    ny, nx = shape
+    with np.errstate(invalid="ignore"):
+        near = (x > -_MARGIN) & (x < nx + _MARGIN) & (y > -_MARGIN) & (y < ny + _MARGIN)
+    return bool(near.any())
+
+
+def _interpolate(pyramid: Pyramid, x: FloatArray, y: FloatArray) -> Tile:
+    """Interpolate linearly between the four neighbours; NaN next to a pixel without data."""
+    from scipy.ndimage import map_coordinates
+
+    ny, nx = pyramid.shape
+    x0, y0 = int(x.min()), int(y.min())
+    rows = slice(y0, min(int(y.max()) + 2, ny))
+    columns = slice(x0, min(int(x.max()) + 2, nx))
+    pixels = np.array(pyramid.array("image", pyramid.levels - 1)[rows, columns])
+    pixels[~find_data(pyramid, rows, columns)] = np.nan
+    at = np.stack([y - rows.start, x - columns.start])
+    return map_coordinates(pixels, at, order=1, mode="nearest", prefilter=False).astype(np.float32)
