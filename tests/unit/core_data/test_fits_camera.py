@@ -53,6 +53,8 @@ def test_the_camera_that_comes_with_skydesk(described):
         (("filters",), {}, "key filters"),
         (("filters",), {"Clear": "no band"}, "key filters"),
         (("calibrations",), ["gain"], "key calibrations.0"),
+        (("wavelengths_nm",), {"clear": [700, 400]}, "key wavelengths_nm: clear"),
+        (("wavelengths_nm",), {"other": [400, 700]}, "key wavelengths_nm: other"),
     ],
 )
 def test_wrong_keys_are_named(tmp_path, described, path, value, message):

@@ -39,7 +39,7 @@ def test_a_release_is_sound_and_listed(published):
     release, steps, home = published
     report = check_release(release.path)
     assert report.problems == []
-    assert report.images == 7
+    assert report.images == 12
     assert [r.name for r in list_releases(home)] == ["pub"]
     parts = [part for _, part in steps]
     assert parts == sorted(parts)
@@ -142,10 +142,15 @@ def test_obscore_rows_describe_the_images(published):
         "SELECT dataset_id, dataset_type, calib_level, s_ra, s_dec, s_fov, s_region, t_min, t_max, em_min, em_max, "
         's_xel1, access_url, obs_publisher_did, access_estsize, lsst_band, dataproduct_subtype FROM "ObsCore"',
     )
-    assert len(rows) == 7
+    assert len(rows) == 12
     with release.get_butler() as butler:
         for row in rows:
             assert butler.get_dataset(UUID(row[0])) is not None
+            assert row[13] == f"ivo://skydesk/pub?repo=pub&id={row[0]}"
+            assert row[16] == f"lsst.{row[1]}"
+            if row[1] in ("bias", "flat"):
+                assert row[3:9] == (None,) * 6
+                continue
             assert 53.0 < row[3] < 53.3
             assert -28.2 < row[4] < -28.0
             assert 0.03 < row[5] < 0.12
@@ -155,11 +160,44 @@ def test_obscore_rows_describe_the_images(published):
                 assert (row[8] - row[7]) * 86400 == pytest.approx(30.0, abs=0.01)
                 assert row[2] == 2
             assert row[9] < row[10] < 1.1e-6
-            assert row[11] in (1024, 560)
-            assert row[13] == f"ivo://skydesk/pub?repo=pub&id={row[0]}"
+            assert row[11] == (32 if row[1] == "raw" else 560 if "coadd" in row[1] else 1024)
             assert row[12].startswith("/api/datalink/links?ID=ivo%3A%2F%2Fskydesk")
-            assert row[14] > 100
-            assert row[16] == f"lsst.{row[1]}"
+            assert row[14] > (100 if row[1] != "raw" else 1)
+
+
+def test_combined_images_have_the_times_of_what_is_in_them(published):
+    release, _, _ = published
+    rows = query(
+        release,
+        "SELECT c.t_min, c.t_max, c.t_exptime, c.t_resolution, c.target_name, c.proposal_id, min(v.t_min), max(v.t_max), "
+        'c.dataset_id FROM "ObsCore" c JOIN "Provenance" p ON p.dataset_id = c.dataset_id '
+        "JOIN \"ObsCore\" v ON v.dataset_id = p.input_id WHERE c.dataset_type LIKE '%_coadd' GROUP BY ALL",
+    )
+    assert len(rows) == 2
+    for row in rows:
+        assert row[:2] == row[6:8]
+        assert row[2:6] == (30.0, 30.0, "ECDFS", "synthetic")
+
+
+def test_provenance_is_what_the_files_record(published):
+    release, _, _ = published
+    rows = query(release, 'SELECT dataset_type, input_type, role, count(*) FROM "Provenance" GROUP BY ALL')
+    assert set(rows) == {
+        ("visit_image", "raw", "science", 2),
+        ("visit_image", "bias", "calibration", 2),
+        ("visit_image", "flat", "calibration", 2),
+        ("difference_image", "visit_image", "science", 2),
+        ("difference_image", "template_coadd", "template", 1),
+        ("deep_coadd", "visit_image", "science", 1),
+        ("template_coadd", "visit_image", "science", 1),
+    }
+    with release.get_butler() as butler:
+        for image, flat in query(
+            release, "SELECT dataset_id, input_id FROM \"Provenance\" WHERE input_type = 'flat'"
+        ):
+            ours, its = (butler.get_dataset(UUID(i)).dataId for i in (image, flat))
+            visit = butler.registry.expandDataId(ours)
+            assert visit["physical_filter"] == its["physical_filter"]
 
 
 def test_parquet_has_the_hats_layout(published):
@@ -193,6 +231,9 @@ def test_manifest_says_what_there_is(published):
     assert m.center_deg == pytest.approx((53.13, -28.10), abs=0.01)
     assert m.software["lsst-daf-butler"]
     assert {t.dataset_type: t.count for t in m.image_types} == {
+        "raw": 2,
+        "bias": 1,
+        "flat": 2,
         "visit_image": 2,
         "difference_image": 2,
         "deep_coadd": 2,

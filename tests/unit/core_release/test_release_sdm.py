@@ -3,7 +3,8 @@ import pyarrow as pa
 import pytest
 
 from skydesk_core.errors import DataError
-from skydesk_core.release.sdm import conform_table, load_obscore, table_units
+from skydesk_core.release.obscore_columns import load_obscore
+from skydesk_core.release.sdm import conform_table, table_units
 
 BASE = {"objectId": np.array([5, 3]), "coord_ra": np.array([1.0, 2.0]), "coord_dec": np.array([3.0, 4.0])}
 

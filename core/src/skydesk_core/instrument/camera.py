@@ -130,6 +130,8 @@ class CameraDescription(BaseModel):
         (``bias``, ``dark``, ``flat``, ``defects``).
     bands
         Band of each physical filter.
+    wavelengths_nm
+        Limits of bands whose names do not tell them.
     """
 
     model_config = _FROZEN
@@ -144,6 +146,7 @@ class CameraDescription(BaseModel):
     bad_rows: tuple[tuple[int, int], ...] = ()
     calibrations: tuple[str, ...] = ()
     bands: dict[str, str] = {}
+    wavelengths_nm: dict[str, tuple[float, float]] = {}
 
     def detector(self, detector: int) -> Detector:
         """Return one detector.

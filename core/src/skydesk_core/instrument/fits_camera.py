@@ -123,6 +123,8 @@ class CameraFile(BaseModel):
     filters
         Band of each value of the filter card; the physical filter is the
         value itself.
+    wavelengths_nm
+        Shortest and longest wavelength of bands, where the name does not tell them.
     types
         Kind of frame (``science``, ``bias``, ``dark``, ``flat``) for values of
         the type card.
@@ -137,6 +139,7 @@ class CameraFile(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,30}$")
     cards: HeaderCards
     filters: dict[str, str]
+    wavelengths_nm: dict[str, tuple[float, float]] = {}
     types: dict[str, str] = {}
     pixels: PixelSection
     sky: SkySection
@@ -172,6 +175,7 @@ class CameraFile(BaseModel):
             bad_rows=self.pixels.bad_rows,
             calibrations=self.calibrations,
             bands=dict(self.filters),
+            wavelengths_nm=dict(self.wavelengths_nm),
         )
 
     def make_tract(self, number: int, ra_deg: float, dec_deg: float) -> Tract:
@@ -229,6 +233,9 @@ def _check_boxes(camera: CameraFile, path: str) -> None:
     for band in camera.filters.values():
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", band):
             raise DataError(f"{path}: key filters: {band!r} is not a name of a band")
+    for band, (low, high) in camera.wavelengths_nm.items():
+        if band not in camera.filters.values() or not 0 < low < high:
+            raise DataError(f"{path}: key wavelengths_nm: {band}: [{low:g}, {high:g}] is no span of a band")
 
 
 class FitsCamera(SkydeskInstrument):

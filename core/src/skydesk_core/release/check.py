@@ -14,6 +14,7 @@ from skydesk_core.errors import SkydeskError
 from skydesk_core.release.manifest import hash_file
 from skydesk_core.release.model import ReleaseSchema
 from skydesk_core.release.opened import Release
+from skydesk_core.release.provenance import PROVENANCE
 
 __all__ = ["CheckReport", "check_release"]
 
@@ -73,6 +74,7 @@ def check_release(path: Path | str) -> CheckReport:
     report.problems += _check_schema(release)
     report.problems += _check_tables(release, report)
     report.problems += _check_images(release, report)
+    report.problems += _check_provenance(release)
     return report
 
 
@@ -180,3 +182,27 @@ def _check_images(release: Release, report: CheckReport) -> Iterator[str]:
     for entry in release.manifest.image_types:
         if counted.get(entry.dataset_type, 0) != entry.count:
             yield f"{entry.dataset_type}: {counted.get(entry.dataset_type, 0)} images, the manifest says {entry.count}"
+
+
+def _check_provenance(release: Release) -> Iterator[str]:
+    """Check that inputs are of images there are, and are there; releases before this table have none."""
+    import duckdb
+
+    if not any(t.name == PROVENANCE for t in release.manifest.tables):
+        return
+    try:
+        with duckdb.connect(str(release.duckdb_path), read_only=True) as con:
+            images = {row[0] for row in con.execute('SELECT dataset_id FROM "ObsCore"').fetchall()}
+            rows = con.execute(
+                f'SELECT dataset_id, dataset_type, input_id, input_type FROM "{PROVENANCE}"'
+            ).fetchall()
+    except duckdb.Error as error:
+        yield f"{PROVENANCE} cannot be read: {error}"
+        return
+    with release.get_butler() as butler:
+        lost = {i for i in {row[2] for row in rows} - images if butler.get_dataset(UUID(i)) is None}
+    for dataset_id, dataset_type, input_id, input_type in rows:
+        if dataset_id not in images:
+            yield f"{PROVENANCE}: {dataset_type} {dataset_id} is no image of the release"
+        if input_id in lost:
+            yield f"{PROVENANCE}: {input_type} {input_id}, of which {dataset_id} was made, is not in the Butler"

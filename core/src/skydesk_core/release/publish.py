@@ -15,6 +15,7 @@ from skydesk_core.home import Home
 from skydesk_core.release.manifest import check_release_name
 from skydesk_core.release.obscore import IMAGE_TYPES
 from skydesk_core.release.opened import Release
+from skydesk_core.release.provenance import trace_provenance
 from skydesk_core.release.sdm import from_numpy
 from skydesk_core.release.writer import Progress, ReleaseBuilder
 
@@ -349,7 +350,10 @@ def _fill(
         chain = _make_collections(target, collection, source, associations)
         _add_tables(builder, source, refs)
         images = [r for kind in IMAGE_TYPES for r in refs.get(kind, ())]
-        builder.add_images(target.clone(collections=[chain]), images, facility, instrument)
+        builder.report("provenance", 0.5)
+        calibrations = [r for found in refs.values() for r in found if r.datasetType.isCalibration()]
+        provenance = trace_provenance(source.butler, images, calibrations)
+        builder.add_images(target.clone(collections=[chain]), images, facility, instrument, provenance)
     return chain
 
 

@@ -22,7 +22,6 @@ __all__ = [
     "conform_table",
     "define_extra_table",
     "link_tables",
-    "load_obscore",
 ]
 
 SDM_TABLES = (
@@ -82,7 +81,8 @@ _HP = (
 
 
 @functools.cache
-def _load(resource: str) -> dict[str, Any]:
+def load_schema(resource: str) -> dict[str, Any]:
+    """Return the tables of one of Rubin's schemas, by name."""
     from felis import Schema
 
     schema = Schema.from_uri(f"resource://lsst.sdm.schemas/{resource}.yaml", context={"id_generation": True})
@@ -98,7 +98,8 @@ def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(_strip(i) for i in items)
 
 
-def _column_info(column: Any) -> ColumnInfo:
+def describe_column(column: Any) -> ColumnInfo:
+    """Describe a column of Rubin's schema."""
     kind = column.datatype.value
     arraysize: str | None = None
     xtype = column.votable_xtype
@@ -138,19 +139,19 @@ def _band_ucd(ucd: str | None) -> str | None:
 
 def _find_definition(name: str, definitions: Mapping[str, Any], bands: Sequence[str]) -> ColumnInfo | None:
     if name in definitions:
-        return _column_info(definitions[name])
+        return describe_column(definitions[name])
     for band in bands:
         if name.startswith(f"{band}_") and band not in _RUBIN_BANDS:
             twin = "r_" + name[len(band) + 1 :]
             if twin in definitions:
-                return _reworded(_column_info(definitions[twin]), name, "r", band)
+                return _reworded(describe_column(definitions[twin]), name, "r", band)
     return None
 
 
 @functools.cache
 def _definitions(table: str) -> tuple[Any, dict[str, Any]]:
     """Return the felis table (DP1 before DP2) and its columns, DP1's first, then those only DP2 has."""
-    found = [_load(resource)[table] for resource in ("dp1", "dp2") if table in _load(resource)]
+    found = [load_schema(resource)[table] for resource in ("dp1", "dp2") if table in load_schema(resource)]
     if not found:
         raise DataError(f"table {table} is not in the Rubin Science Data Model")
     columns: dict[str, Any] = {}
@@ -441,80 +442,6 @@ def normalise_extra(table: pa.Table) -> pa.Table:
         fields.append(pa.field(field.name, kind))
     whole = table.cast(pa.schema(fields))
     return pa.table([nan_to_null(column) for column in whole.columns], names=whole.column_names)
-
-
-# Rubin's schema leaves out two columns that ObsCore 1.1 makes mandatory; each follows the named one.
-_OBSCORE_MISSING = {
-    "access_format": ColumnInfo(
-        "access_estsize",
-        "long",
-        unit="kbyte",
-        ucd="phys.size;meta.file",
-        utype="obscore:access.size",
-        description="Estimated size of the dataset",
-        principal=True,
-        std=True,
-        sdm_datatype="long",
-    ),
-    "pol_xel": ColumnInfo(
-        "pol_states",
-        "char",
-        "32*",
-        ucd="meta.code;phys.polarization",
-        utype="obscore:char.polarizationaxis.stateList",
-        description="List of polarization states",
-        principal=True,
-        std=True,
-        sdm_datatype="string",
-    ),
-}
-
-
-@functools.cache
-def load_obscore() -> TableInfo:
-    """Describe ``ivoa.ObsCore`` with the two columns that point into the Butler.
-
-    Returns
-    -------
-    TableInfo
-        ObsCore 1.1 with Rubin's ``lsst_*`` extension, plus ``dataset_id`` and ``dataset_type``.
-    """
-    definition = _load("ivoa_obscore")["ObsCore"]
-    extra = (
-        ColumnInfo(
-            "dataset_id",
-            "char",
-            "36",
-            ucd="meta.id",
-            description="Butler dataset identifier (UUID)",
-            indexed=True,
-            sdm_datatype="string",
-        ),
-        ColumnInfo(
-            "dataset_type",
-            "char",
-            "64*",
-            ucd="meta.code",
-            description="Butler dataset type",
-            sdm_datatype="string",
-        ),
-    )
-    columns: list[ColumnInfo] = []
-    for column in map(_column_info, definition.columns):
-        if column.name == "s_region":
-            column = ColumnInfo(**{**column.__dict__, "xtype": "adql:REGION"})
-        columns.append(column)
-        if column.name in _OBSCORE_MISSING:
-            columns.append(_OBSCORE_MISSING[column.name])
-    return TableInfo(
-        "ObsCore",
-        " ".join((definition.description or "Observation metadata in the IVOA ObsCore 1.1 model").split()),
-        (*columns, *extra),
-        utype=definition.votable_utype,
-        table_index=190,
-        ra_column="s_ra",
-        dec_column="s_dec",
-    )
 
 
 def arrow_schema(table: TableInfo) -> pa.Schema:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from skydesk_core.ids import pack_object_ids, pack_source_ids
 from skydesk_core.release.opened import Release
+from skydesk_core.release.provenance import trace_provenance
 from skydesk_core.release.sdm import from_numpy
 from skydesk_core.release.testing_images import (
     BANDS,
@@ -435,5 +436,7 @@ def make_synthetic_release(
             }
             for label, table in tables.truth().items():
                 builder.add_extra_table(label, words[label], table)
-            builder.add_images(repo.butler, refs, "synthetic", "SimCam")
+            calibrations = [r for r in refs if r.datasetType.isCalibration()]
+            provenance = trace_provenance(repo.butler, refs, calibrations)
+            builder.add_images(repo.butler, refs, "synthetic", "SimCam", provenance)
         return builder.finish(repo.collection, SKYMAP, "SimCam")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -12,9 +13,18 @@ import astropy.units as u
 import numpy as np
 import pyarrow as pa
 from astro_metadata_translator import ObservationInfo
+from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS, Sip
-from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
+from lsst.daf.butler import (
+    Butler,
+    CollectionType,
+    DatasetProvenance,
+    DatasetRef,
+    DatasetType,
+    FileDataset,
+    Timespan,
+)
 from lsst.images import (
     Box,
     DetectorFrame,
@@ -50,6 +60,7 @@ _SCALE_ARCSEC = 0.2
 _SIZE = 1024
 _RUN = "runs/synthetic"
 _COLLECTION = "demo/DRP"
+_CALIB = "SimCam/calib"
 _PLANES = ("BAD", "SAT", "INTRP", "CR", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SUSPECT")
 _SATURATION_NJY = 60_000.0
 _IMAGE_TYPES = {
@@ -179,7 +190,8 @@ class SyntheticRepo:
                 DatasetType(name, dimensions, storage, universe=self.butler.dimensions)
             )
         self.butler.collections.register(_COLLECTION, CollectionType.CHAINED)
-        self.butler.collections.redefine_chain(_COLLECTION, [_RUN, "skymaps"])
+        self.butler.collections.register(_CALIB, CollectionType.CALIBRATION)
+        self.butler.collections.redefine_chain(_COLLECTION, [_RUN, _CALIB, "skymaps"])
 
     def __enter__(self) -> SyntheticRepo:
         return self
@@ -274,7 +286,9 @@ class SyntheticRepo:
     def put_images(
         self, scene: Scene, visits: Sequence[SyntheticVisit], sky_njy: Mapping[str, float], seed: int
     ) -> list[DatasetRef]:
-        """Render and store visit and difference images of some visits, and coadds of two patches.
+        """Store raws, calibrations, visit and difference images of some visits, and coadds of two patches.
+
+        Each dataset records what a pipeline would have read to make it.
 
         Returns
         -------
@@ -282,18 +296,64 @@ class SyntheticRepo:
             The stored images, with dimension records.
         """
         rng = np.random.default_rng(seed + 2)
-        refs = []
+        raws = {v.id: self._put_raw(v) for v in visits}
+        calibrations = self._put_calibrations({v.band for v in visits})
+        done: dict[int, DatasetRef] = {}
+        differences = []
         for v in visits:
-            data_id = {"instrument": "SimCam", "visit": v.id, "detector": 0}
             flux, mean = scene.flux_at(v), scene.flux[v.band]
-            for name, values in (("visit_image", flux), ("difference_image", flux - mean)):
-                image = self._visit_image(scene, v, values, sky_njy[v.band], name == "difference_image", rng)
-                refs.append(self.butler.put(image, name, data_id))
+            image = self._visit_image(scene, v, flux, sky_njy[v.band], False, rng)
+            inputs = [raws[v.id], calibrations["bias"], calibrations[v.band]]
+            done[v.id] = self._put(image, "visit_image", self._data_id(v), inputs)
+            differences.append(self._visit_image(scene, v, flux - mean, sky_njy[v.band], True, rng))
+        coadds = []
         for name, band, patch in (("deep_coadd", "r", 0), ("deep_coadd", "i", 3), ("template_coadd", "r", 0)):
             image = self._coadd(scene, band, patch, sky_njy[band] / 2.5, rng)
             data_id = {"skymap": SKYMAP, "tract": 0, "patch": patch, "band": band}
-            refs.append(self.butler.put(image, name, data_id))
+            inputs = [done[v.id] for v in visits if v.band == band]
+            coadds.append(self._put(image, name, data_id, inputs))
+        refs = [*raws.values(), *calibrations.values(), *done.values(), *coadds]
+        for v, image in zip(visits, differences, strict=True):
+            inputs = [done[v.id], *([coadds[2]] if v.band == "r" else [])]
+            refs.append(self._put(image, "difference_image", self._data_id(v), inputs))
         return [r.expanded(self.butler.registry.expandDataId(r.dataId)) for r in refs]
+
+    @staticmethod
+    def _data_id(visit: SyntheticVisit) -> dict[str, Any]:
+        return {"instrument": "SimCam", "visit": visit.id, "detector": 0}
+
+    def _put(self, image: Any, name: str, data_id: Mapping[str, Any], inputs: list[DatasetRef]) -> DatasetRef:
+        provenance = DatasetProvenance()
+        for ref in inputs:
+            provenance.add_input(ref)
+        return self.butler.put(image, name, dict(data_id), provenance=provenance)
+
+    def _put_raw(self, visit: SyntheticVisit) -> DatasetRef:
+        """Store a readout of a few pixels."""
+        kind = self.butler.get_dataset_type("raw")
+        data_id = self.butler.registry.expandDataId(instrument="SimCam", exposure=visit.id, detector=0)
+        ref = DatasetRef(kind, data_id, run=_RUN)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"raw-{visit.id}.fits"
+            fits.PrimaryHDU(np.full((24, 32), 1000, np.uint16)).writeto(path)
+            self.butler.ingest(FileDataset(path=str(path), refs=[ref]), transfer="copy")
+        return ref
+
+    def _put_calibrations(self, bands: set[str]) -> dict[str, DatasetRef]:
+        """Store a bias and the flats of some bands, valid for ever."""
+        box = Box.factory[0:64, 0:64]
+        found = {}
+        same = {"instrument": "SimCam", "detector": 0}
+        wanted = [("bias", "bias", same, 0.0)]
+        wanted += [(b, "flat", {**same, "physical_filter": f"{b}_sim"}, 1.0) for b in sorted(bands)]
+        for key, name, data_id, level in wanted:
+            image = Image(np.full(box.shape, level, np.float32), bbox=box)
+            variance = Image(np.full(box.shape, 0.01, np.float32), bbox=box)
+            schema = MaskSchema([MaskPlane(p, p) for p in _PLANES])
+            masked = MaskedImage(image, variance=variance, mask_schema=schema)
+            found[key] = self._put(masked, name, data_id, [])
+        self.butler.registry.certify(_CALIB, found.values(), Timespan(None, None))
+        return found
 
     def _planes(self, pixels: Any, sky: float, rng: Any, projection: Any, box: Any) -> dict[str, Any]:
         pixels = pixels + rng.normal(0, sky, pixels.shape).astype(np.float32)

@@ -27,7 +27,9 @@ from skydesk_core.release.obscore import (
     make_footprint,
     make_obscore,
 )
+from skydesk_core.release.obscore_columns import load_obscore
 from skydesk_core.release.opened import Release, build_dataset_pyramid
+from skydesk_core.release.provenance import Provenance, describe_provenance, make_provenance_table
 from skydesk_core.release.schemafile import write_schema_yaml
 
 if TYPE_CHECKING:
@@ -195,7 +197,12 @@ class ReleaseBuilder:
         self.catalogs.add(info, plain)
 
     def add_images(
-        self, butler: Butler, refs: Sequence[DatasetRef], facility: str, instrument: str | None
+        self,
+        butler: Butler,
+        refs: Sequence[DatasetRef],
+        facility: str,
+        instrument: str | None,
+        provenance: Provenance | None = None,
     ) -> None:
         """Publish ObsCore rows for images and build the pyramids of the coadds; call it after the tables.
 
@@ -207,11 +214,15 @@ class ReleaseBuilder:
             Expanded references of all published images.
         facility, instrument
             Names for ObsCore.
+        provenance
+            What went into the images; published as the table ``Provenance``.
         """
         self.report("observation catalog", 0.55)
-        self._facts = collect_image_facts(butler, refs, self._seeing)
+        self._facts = collect_image_facts(butler, refs, self._seeing, provenance)
         rows = make_obscore(self.name, self._facts, facility, instrument)
-        self.catalogs.add(sdm.load_obscore(), rows)
+        self.catalogs.add(load_obscore(), rows)
+        if provenance is not None and provenance.inputs:
+            self.catalogs.add(describe_provenance(), make_provenance_table(provenance))
         eager = [r for r in refs if r.datasetType.name in _EAGER_PYRAMIDS]
         for number, ref in enumerate(eager):
             self.report("image pyramids", 0.65 + 0.2 * number / len(eager))
