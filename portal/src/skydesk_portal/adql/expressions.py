@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -96,6 +96,22 @@ class ExpressionWriter(GeometryWriter):
         if written.kind not in {"bool", "any", "null"}:
             raise self._error(node, "a condition is needed here, such as a comparison")
         return written.sql
+
+    def condition(self, node: exp.Expression, nullable: Collection[str] | None = None) -> str:
+        """Write the condition of WHERE or ON, with joins by position as joins by cells where that is possible.
+
+        Parameters
+        ----------
+        node
+            The condition.
+        nullable
+            Sources that an outer join fills with nulls; `None` for WHERE and inner joins.
+        """
+        self.scope.cells.begin(node, nullable)
+        try:
+            return self.predicate(node)
+        finally:
+            self.scope.cells.end()
 
     def _error(self, node: exp.Expression | None, message: str) -> QueryError:
         return error_at(self.scope.text, node, message)
@@ -207,11 +223,14 @@ class ExpressionWriter(GeometryWriter):
                 wanted = self.write(b).number
                 if op not in {"=", "<>"} or wanted not in {0.0, 1.0}:
                     raise self._error(call, f"{name} is compared with = 0 or = 1")
+                self.joins = self.scope.cells.is_term(node) and (wanted == 1.0) == (op == "=")
                 exact, prefilter = self._inside(call)
+                self.joins = False
                 if (wanted == 1.0) == (op == "="):
                     return Written(f"({prefilter} AND {exact})" if prefilter else exact, "bool")
                 return Written(f"(NOT {exact})", "bool")
             if name == "DISTANCE" and op in {"<", "<="}:
+                self.joins = self.scope.cells.is_term(node)
                 return self._near(call, b, op)
         left, right = self.write(node.this), self.write(node.expression)
         self._check_comparable(node, left, right)
@@ -232,6 +251,7 @@ class ExpressionWriter(GeometryWriter):
         if geo.is_constant(a):
             a, b = b, a
         prefilter = self._prefilter(a, geo.Circle(b, radius))
+        self.joins = False
         return Written(f"({prefilter} AND {exact})" if prefilter else exact, "bool")
 
     def _condition(self, node: exp.Expression) -> Written:

@@ -118,7 +118,9 @@ def distance_sql(a: Point, b: Point) -> str:
 def within_sql(a: Point, b: Point, radius: Value, operator: str = "<=") -> str:
     """Return SQL that tells whether two positions are closer than a radius in degrees."""
     if radius.number is None:
-        return f"({distance_sql(a, b)} {operator} ({radius.sql}))"
+        # The engine takes NaN for the largest of all numbers, so that a radius must be seen to be one.
+        limit_sql = f"pow(sin(radians(least({radius.sql}, 180)) / 2), 2)"
+        return f"({haversine(a, b)} {operator} {limit_sql} AND ({radius.sql}) BETWEEN 0 AND 1e300)"
     if radius.number >= 180:
         return f"({haversine(a, b)} IS NOT NULL)"
     limit = math.sin(math.radians(max(radius.number, 0.0) / 2)) ** 2

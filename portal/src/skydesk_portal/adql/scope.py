@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
+from skydesk_portal.adql.celljoin import CellJoins
 from skydesk_portal.adql.grammar import find_place
 from skydesk_portal.exceptions import QueryError
 from skydesk_portal.models.tables import Catalog, ColumnInfo, TableInfo
@@ -96,6 +97,7 @@ class Scope:
     """Columns merged by USING or NATURAL, by lower-case name."""
     aliases: dict[str, str] = field(default_factory=dict)
     groups: list[str] | None = None
+    cells: CellJoins = field(default_factory=CellJoins)
 
     def add(self, source: Source, node: exp.Expression) -> None:
         """Add a source; refuse a second one of the same name."""

@@ -21,6 +21,8 @@ class GeometryWriter:
     """The geometrical part of an expression writer."""
 
     scope: Scope
+    joins = False
+    """Whether the distance being written may become a join by cells."""
 
     @abstractmethod
     def write(self, node: exp.Expression) -> Written:
@@ -35,6 +37,13 @@ class GeometryWriter:
         """Make an error that points at a node."""
 
     def _geometry(self, node: exp.Anonymous, name: str) -> Written:
+        # What stands inside the arguments of a condition is no condition itself.
+        joins, self.joins = self.joins, False
+        written = self._geometry_value(node, name)
+        self.joins = joins
+        return written
+
+    def _geometry_value(self, node: exp.Anonymous, name: str) -> Written:
         if name in {"CONTAINS", "INTERSECTS"}:
             exact, _ = self._inside(node)
             return Written(f"CAST({exact} AS INTEGER)", "num", ColumnInfo(name.lower(), "int"))
@@ -201,6 +210,10 @@ class GeometryWriter:
         raise self._error(node, "DISTANCE takes two POINTs or four numbers (degrees)")
 
     def _prefilter(self, point: geo.Point, region: geo.Shape) -> str:
+        if self.joins and isinstance(region, geo.Circle):
+            joined = self.scope.cells.join(self.scope.sources, point, region)
+            if joined:
+                return joined
         if point.index_key is None:
             return ""
         ranges = geo.index_ranges(region)

@@ -185,7 +185,7 @@ class _QueryWriter:
         from_sql = self._from(tree, source, scope) if source is not None else ""
         writer = ExpressionWriter(scope, lambda node, outer: self.write(node, outer))
         where = tree.args.get("where")
-        where_sql = f" WHERE {writer.predicate(where.this)}" if where is not None else ""
+        where_sql = f" WHERE {writer.condition(where.this)}" if where is not None else ""
         if writer.saw_aggregate:
             raise error_at(
                 self.text, where, "aggregate functions belong in the SELECT list and in HAVING, not in WHERE"
@@ -210,7 +210,7 @@ class _QueryWriter:
         word = "SELECT DISTINCT " if distinct is not None else "SELECT "
         body = ", ".join(f"{sql} AS {quote(column.name)}" for sql, column in zip(items, columns, strict=True))
         return (
-            f"{word}{body}{from_sql}{where_sql}{group_sql}{having_sql}{order_sql}{self._rows(tree)}",
+            f"{word}{body}{scope.cells.finish(from_sql)}{where_sql}{group_sql}{having_sql}{order_sql}{self._rows(tree)}",
             columns,
         )
 
@@ -255,7 +255,7 @@ class _QueryWriter:
             sql, columns = self.write(node.this, None)
             key = self._key()
             scope.add(Source(node.alias, key, self._rename(node, columns)), node)
-            return f"({sql}) AS {key}"
+            return scope.cells.place(f"({sql})", key)
         raise error_at(self.text, node, "FROM takes tables, sub-queries and joins only")
 
     def _table(self, node: exp.Table, scope: Scope) -> str:
@@ -269,14 +269,14 @@ class _QueryWriter:
                     name, columns = frame[node.name.lower()]
                     key = self._key()
                     scope.add(Source(alias, key, columns), node)
-                    return f"{name} AS {key}"
+                    return scope.cells.place(name, key)
         info = scope.find_table(node)
         if info not in self.tables:
             self.tables.append(info)
         key = self._key()
         columns = [OutColumn(c.name, c, kind_of(c), f"{info.full_name}.{c.name}") for c in info.columns]
         scope.add(Source(alias, key, columns, info), node)
-        return f"{_engine_table(info)} AS {key}"
+        return scope.cells.place(_engine_table(info), key)
 
     def _join(self, left: str, join: exp.Join, scope: Scope) -> str:
         known = len(scope.sources)
@@ -311,7 +311,9 @@ class _QueryWriter:
         if on is None:
             return f"{left} {word} {right} {using_sql}"
         writer = ExpressionWriter(scope, lambda node, outer: self.write(node, outer))
-        condition = writer.predicate(on)
+        sides = [source.key for source in scope.sources[:known]], [source.key for source in fresh]
+        nullable = {"": None, "LEFT": sides[1], "RIGHT": sides[0], "FULL": []}[side]
+        condition = writer.condition(on, nullable)
         if writer.saw_aggregate:
             raise error_at(self.text, on, "aggregate functions do not belong in ON")
         self.used += [name for name in writer.used if name not in self.used]

@@ -15,6 +15,7 @@ from skydesk_portal.exceptions import PortalError, QueryError, QueryTimeoutError
 from skydesk_portal.log import get_logger
 from skydesk_portal.models.regions import parse_region, region_contains, region_has, regions_intersect
 from skydesk_portal.models.tables import TableInfo
+from skydesk_portal.storage.cells import cells_around
 from skydesk_portal.storage.engine import EngineCapabilities
 
 __all__ = ["DuckdbEngine", "DuckdbQuery"]
@@ -228,6 +229,9 @@ class DuckdbEngine:
             ("skydesk_region_within", _region_within, ["VARCHAR", "VARCHAR"]),
         ):
             self._connection.create_function(function, call, types, "BOOLEAN", exception_handling="default")  # type: ignore[call-overload]
+        self._connection.create_function(
+            "skydesk_cells", cells_around, ["DOUBLE", "DOUBLE", "INTEGER"], "BIGINT[]", type="arrow"
+        )  # type: ignore[call-overload]
         for setting in ("enable_external_access=false", "lock_configuration=true"):
             self._connection.execute(f"SET {setting}")
 
