@@ -21,6 +21,7 @@ from skydesk_portal.services.files import FilesService
 from skydesk_portal.services.identity import HubIdentityClient, IdentityClient
 from skydesk_portal.services.jobs import JobService
 from skydesk_portal.services.limits import LimitService
+from skydesk_portal.services.pictures import PreviewService
 from skydesk_portal.services.sia import SiaService
 from skydesk_portal.services.signing import LinkSigner
 from skydesk_portal.services.soda import CutoutExecutor, SodaService
@@ -116,11 +117,15 @@ class Factory:
 
     @cached_property
     def _soda(self) -> SodaService:
-        return SodaService(self._releases, PixelStore(self.settings.portal.cutout_pixels))
+        return SodaService(self._releases, PixelStore(self.settings.portal.cutout_pixels), self._tap)
 
     def create_soda_service(self) -> SodaService:
         """Return the cut-out service."""
         return self._soda
+
+    def create_preview_service(self) -> PreviewService:
+        """Return the small pictures of images."""
+        return PreviewService(self._soda, self.settings.home / "cache" / "previews")
 
     def create_sia_service(self) -> SiaService:
         """Return the image search."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["SCOPES", "Identity"]
 
@@ -33,12 +35,16 @@ class Identity:
         Groups of the user, which releases are shared with.
     admin
         Whether the user administers the platform.
+    quota
+        Figures that an administrator set for this user alone, as user-info
+        answers give them; empty means the platform's.
     """
 
     name: str
     scopes: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     admin: bool = False
+    quota: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def may_read(self, access_groups: frozenset[str]) -> bool:
         """Tell whether something shared with these groups is open to the caller.

@@ -6,26 +6,53 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-__all__ = ["ACTIVE_PHASES", "FINAL_PHASES", "Job", "JobError", "JobKind", "JobResult", "Phase"]
+__all__ = [
+    "ACTIVE_PHASES",
+    "BUSY_PHASES",
+    "FINAL_PHASES",
+    "STARTABLE_PHASES",
+    "WAITING_PHASES",
+    "Job",
+    "JobError",
+    "JobKind",
+    "JobResult",
+    "Phase",
+]
 
 
 class Phase(StrEnum):
-    """Phases of UWS 1.1 that skydesk's jobs go through."""
+    """Phases of UWS 1.1 that skydesk's jobs go through.
+
+    A job is ``HELD`` when it was to run but its owner has too much under way;
+    it has to be run again. It is ``SUSPENDED`` when its worker was told to end
+    in the middle of something that another worker can continue.
+    """
 
     PENDING = "PENDING"
+    HELD = "HELD"
     QUEUED = "QUEUED"
     EXECUTING = "EXECUTING"
+    SUSPENDED = "SUSPENDED"
     COMPLETED = "COMPLETED"
     ERROR = "ERROR"
     ABORTED = "ABORTED"
     ARCHIVED = "ARCHIVED"
 
 
-ACTIVE_PHASES = frozenset({Phase.PENDING, Phase.QUEUED, Phase.EXECUTING})
-"""Phases that a blocking request (WAIT) waits in."""
-
-FINAL_PHASES = frozenset(Phase) - ACTIVE_PHASES
+FINAL_PHASES = frozenset({Phase.COMPLETED, Phase.ERROR, Phase.ABORTED, Phase.ARCHIVED})
 """Phases that a job does not leave again, except to be archived."""
+
+ACTIVE_PHASES = frozenset(Phase) - FINAL_PHASES
+"""Phases that a job may still leave by itself or by its owner's wish; it can be aborted in them."""
+
+WAITING_PHASES = frozenset({Phase.PENDING, Phase.QUEUED, Phase.EXECUTING})
+"""Phases that a blocking request (WAIT) waits in (UWS 1.1, section 2.2.1.1)."""
+
+STARTABLE_PHASES = frozenset({Phase.PENDING, Phase.HELD})
+"""Phases in which a job waits for its owner: it may be changed and run."""
+
+BUSY_PHASES = frozenset({Phase.QUEUED, Phase.EXECUTING, Phase.SUSPENDED})
+"""Phases in which a job counts as work of its owner that is under way."""
 
 
 class JobKind(StrEnum):
@@ -77,6 +104,14 @@ class Job:
         How often a worker has taken the job.
     progress
         Free facts about how far it is, for ``jobInfo``.
+    request_id
+        Identifier of the request that made the job, for the logs.
+    long
+        Whether it is known to be too long for the lane of short jobs.
+    concurrent
+        How many jobs of this kind its owner may have running at once.
+    uploads
+        Names of the files that were sent along.
     """
 
     id: str
@@ -97,6 +132,10 @@ class Job:
     attempt: int = 0
     worker: str | None = None
     progress: dict[str, str] = field(default_factory=dict)
+    request_id: str | None = None
+    long: bool = False
+    concurrent: int = 1_000_000
+    uploads: tuple[str, ...] = ()
 
     def values(self, name: str) -> list[str]:
         """Return all values of a parameter.

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
-from skydesk_portal.exceptions import PortalError
+from skydesk_portal.exceptions import DiskFullError, PortalError
 from skydesk_portal.log import get_logger
-from skydesk_portal.models.jobs import Job, JobError, JobKind, JobResult
+from skydesk_portal.models.jobs import Job, JobError, JobKind, JobResult, Phase
 from skydesk_portal.uws.store import JobStore
 
 __all__ = ["JobContext", "JobExecutor", "JobRunner"]
@@ -104,6 +105,9 @@ class JobRunner:
         Who does which kind.
     lease_s
         A job without news for so long goes to another worker.
+    short_s
+        Makes this the lane of short jobs: one that runs longer than this goes
+        back to the queue for the other lanes. `None` takes any job.
     """
 
     def __init__(
@@ -113,14 +117,23 @@ class JobRunner:
         results: Path,
         executors: Mapping[JobKind, JobExecutor],
         lease_s: float,
+        short_s: float | None = None,
     ) -> None:
-        self.worker = f"{worker}/{secrets.token_hex(4)}"
+        self._token = secrets.token_hex(4)
+        self.worker = f"{worker}/{self._token}"
+        self.short_s = short_s
         self.store = store
         self.results = results
         self.executors = executors
         self.lease_s = lease_s
-        self.current: str | None = None
+        self._job: Job | None = None
+        self._handing: tuple[Phase, bool | None] | None = None
         self._context: JobContext | None = None
+
+    @property
+    def current(self) -> str | None:
+        """The job that is being done."""
+        return None if self._job is None else self._job.id
 
     def run_one(self) -> bool:
         """Do the next job if there is one.
@@ -130,16 +143,19 @@ class JobRunner:
         bool
             Whether there was one.
         """
-        job = self.store.claim(self.worker, sorted(self.executors), self.lease_s)
+        job = self.store.claim(
+            self.worker, sorted(self.executors), self.lease_s, short=self.short_s is not None
+        )
         if job is None:
             return False
-        structlog.contextvars.bind_contextvars(job=job.id, user=job.owner)
-        self.current = job.id
+        # The request that made the job is named in all its log lines, so that one can be followed to the other.
+        structlog.contextvars.bind_contextvars(job=job.id, user=job.owner, request_id=job.request_id)
+        self._job = job
         try:
             self._do(job)
         finally:
-            self.current = None
-            structlog.contextvars.unbind_contextvars("job", "user")
+            self._job = None
+            structlog.contextvars.unbind_contextvars("job", "user", "request_id")
         return True
 
     def loop(self, stop: threading.Event) -> None:
@@ -156,79 +172,134 @@ class JobRunner:
                 stop.wait(_POLL_S)
 
     def give_back(self) -> None:
-        """Stop the running job and queue it again: another worker begins it anew."""
-        job_id, context = self.current, self._context
-        if job_id is not None:
-            self.store.give_back(self.worker, job_id)
-        if context is not None:
+        """Stop the running job, which then goes back to the queue: another worker begins it anew, or continues it."""
+        job, context = self._job, self._context
+        if job is not None and context is not None:
+            # What a pipeline has done lies in its owner's repository, and the next worker goes on from there.
+            self._handing = (Phase.SUSPENDED if job.kind == JobKind.BATCH else Phase.QUEUED, None)
             context.stop()
 
+    def let_go(self) -> None:
+        """Give the job back although it has not stopped; the process must end right after."""
+        if self._job is not None:
+            self.store.give_back(self.worker, self._job.id)
+
     def _do(self, job: Job) -> None:
-        log = get_logger()
         # Each attempt has its own folder: a late writer of a lost attempt cannot spoil the results.
-        relative = Path(job.id) / f"attempt-{job.attempt}"
+        relative = Path(job.id) / f"attempt-{job.attempt}-{self._token}"
         folder = self.results / relative
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
         context = JobContext(folder)
         self._context = context
-        done = threading.Event()
-        timed_out = threading.Event()
+        done, timed_out = threading.Event(), threading.Event()
         watcher = threading.Thread(target=self._watch, args=(job, context, done, timed_out), daemon=True)
         watcher.start()
         begin = time.monotonic()
-        error: JobError | None = None
-        found: list[tuple[str, Path, str]] = []
         try:
-            found = self.executors[job.kind].execute(job, context)
-        except PortalError as failure:
-            error = JobError(str(failure), failure.code, failure.retryable)
-        except Exception:
-            log.exception("job failed unexpectedly")
-            error = JobError("something went wrong inside the service", "internal")
+            found, error = self._execute(job, context)
         finally:
             done.set()
             watcher.join()
             self._context = None
         if timed_out.is_set():
             error = JobError(f"the job was stopped after its {job.execution_seconds} s", "query_timeout")
+        kept = [item for item in [*([] if error else found), *context.results] if item[1].is_file()]
         results = [
             JobResult(name, str(relative / path.relative_to(folder)), media_type, path.stat().st_size)
-            for name, path, media_type in [*found, *context.results]
-            if path.is_file()
+            for name, path, media_type in kept
         ]
         self.store.renew(self.worker, job.id, self.lease_s, context.progress)
-        mine = self.store.finish(self.worker, job.id, results, error)
-        if not mine and not self._has_results(job.id):
-            shutil.rmtree(folder, ignore_errors=True)
-        log.info(
+        if self._handing is not None and error is not None:
+            # Only now that nothing of it runs here any more may another worker have it.
+            to, long = self._handing
+            self.store.give_back(self.worker, job.id, to, long=long)
+            mine = False
+        else:
+            mine = self.store.finish(self.worker, job.id, results, error)
+        self._handing = None
+        self._tidy(job.id, folder, [path for _, path, _ in kept] if mine else [])
+        get_logger().info(
             "job ended",
             kind=job.kind,
+            attempt=job.attempt,
             mine=mine,
             error=error.code if error else None,
             s=round(time.monotonic() - begin, 2),
         )
 
-    def _has_results(self, job_id: str) -> bool:
-        job = self.store.find(job_id)
-        return job is not None and bool(job.results)
+    def _execute(self, job: Job, context: JobContext) -> tuple[list[tuple[str, Path, str]], JobError | None]:
+        try:
+            context.folder.mkdir(parents=True)
+            return self.executors[job.kind].execute(job, context), None
+        except PortalError as failure:
+            return [], JobError(str(failure), failure.code, failure.retryable)
+        except Exception as failure:  # noqa: BLE001 - whatever an executor raises must end as the job's error
+            if _is_disk_full(failure):
+                get_logger().error("the disk is full", error=str(failure))
+                full = DiskFullError(
+                    "the platform's disk is full: the result could not be written; try again later"
+                )
+                return [], JobError(str(full), full.code, transient=True)
+            get_logger().exception("job failed unexpectedly")
+            return [], JobError("something went wrong inside the service", "internal")
+
+    def _tidy(self, job_id: str, folder: Path, kept: Sequence[Path]) -> None:
+        if kept:
+            # Nothing half-written stays beside the results, neither of this attempt nor of lost ones.
+            parents = {parent for path in kept for parent in path.parents}
+            for path in sorted(folder.rglob("*"), reverse=True):
+                if path.is_file() and path not in kept:
+                    path.unlink(missing_ok=True)
+                elif path.is_dir() and path not in parents:
+                    shutil.rmtree(path, ignore_errors=True)
+            for other in folder.parent.glob("attempt-*"):
+                if other != folder:
+                    shutil.rmtree(other, ignore_errors=True)
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        if self.store.find(job_id) is None:
+            shutil.rmtree(folder.parent, ignore_errors=True)
 
     def _watch(
         self, job: Job, context: JobContext, done: threading.Event, timed_out: threading.Event
     ) -> None:
-        end = time.monotonic() + job.execution_seconds if job.execution_seconds > 0 else None
-        renewed, shown = time.monotonic(), dict(context.progress)
+        begin = renewed = time.monotonic()
+        shown = dict(context.progress)
         while not done.wait(0.2):
             now = time.monotonic()
-            if end is not None and now > end:
+            if 0 < job.execution_seconds < now - begin:
                 timed_out.set()
                 context.stop()
                 # The lease is renewed until the job has really ended: nobody may begin it meanwhile.
-            found = self.store.find(job.id)
-            if found is None or found.worker != self.worker or found.phase != "EXECUTING":
-                context.stop()
-                return
-            if now - renewed > self.lease_s / 4 or context.progress != shown:
-                shown = dict(context.progress)
-                self.store.renew(self.worker, job.id, self.lease_s, shown)
-                renewed = now
+            try:
+                if not self._is_mine(job):
+                    context.stop()
+                    return
+                if self.short_s is not None and now - begin > self.short_s and not timed_out.is_set():
+                    # No longer short: the other lanes do it from its beginning, and this one is free again.
+                    self._handing = (Phase.QUEUED, True)
+                    context.stop()
+                if now - renewed > self.lease_s / 4 or context.progress != shown:
+                    shown = dict(context.progress)
+                    self.store.renew(self.worker, job.id, self.lease_s, shown)
+                    renewed = now
+            except Exception:  # noqa: BLE001 - the store may be away for a moment
+                get_logger().exception("the job store does not answer")
+                if now - renewed > self.lease_s:
+                    # By now another worker may have begun the job.
+                    context.stop()
+                    return
+
+    def _is_mine(self, job: Job) -> bool:
+        found = self.store.find(job.id)
+        return found is not None and found.worker == self.worker and found.phase == Phase.EXECUTING
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    # The engine or a file format may have wrapped the operating system's error in one of its own.
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        if "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from skydesk_portal.models.jobs import Job, JobError, JobKind, JobResult, Phase
 
-__all__ = ["JobFilter", "JobStore"]
+__all__ = ["JobFilter", "JobStore", "JobUsage"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,25 @@ class JobFilter:
     last: int | None = None
 
 
+@dataclass(frozen=True)
+class JobUsage:
+    """What the jobs of one person take up.
+
+    Parameters
+    ----------
+    jobs
+        How many there are, archived ones left out.
+    active
+        How many are queued, running or suspended.
+    result_bytes
+        Size of all their results.
+    """
+
+    jobs: int = 0
+    active: int = 0
+    result_bytes: int = 0
+
+
 class JobStore(Protocol):
     """Keeps jobs so that none is lost and none is taken twice."""
 
@@ -46,13 +65,15 @@ class JobStore(Protocol):
     def move(self, job_id: str, phases: Sequence[Phase], to: Phase) -> bool:
         """Change the phase if it is one of those given; tell whether that happened."""
 
-    def change(self, job_id: str, **fields: object) -> bool:
-        """Change destruction, execution_seconds, run_id or parameters of a job."""
+    def change(self, job_id: str, phases: Sequence[Phase] = (), **fields: object) -> bool:
+        """Change some fields of a job if its phase is one of those given; tell whether that happened."""
 
     def remove(self, job_id: str) -> bool:
         """Forget a job."""
 
-    def claim(self, worker: str, kinds: Sequence[JobKind], lease_s: float) -> Job | None:
+    def claim(
+        self, worker: str, kinds: Sequence[JobKind], lease_s: float, *, short: bool = False
+    ) -> Job | None:
         """Take the next queued job for a worker, `None` if there is none."""
 
     def renew(
@@ -63,8 +84,10 @@ class JobStore(Protocol):
     def finish(self, worker: str, job_id: str, results: Sequence[JobResult], error: JobError | None) -> bool:
         """End a job if it is still the worker's; tell whether that happened."""
 
-    def give_back(self, worker: str, job_id: str) -> bool:
-        """Queue a job again that is still the worker's, as if it had not been begun."""
+    def give_back(
+        self, worker: str, job_id: str, to: Phase = Phase.QUEUED, *, long: bool | None = None
+    ) -> bool:
+        """Let another worker take a job that is still the worker's, as if it had not been begun."""
 
     def release_expired(self, attempts: int) -> list[str]:
         """Queue again the jobs whose worker has gone; end those that failed too often."""
@@ -72,5 +95,11 @@ class JobStore(Protocol):
     def list_expired(self, now: datetime) -> list[Job]:
         """Return the jobs whose destruction time has come."""
 
-    def count_active(self, owner: str, kind: JobKind) -> int:
-        """Return how many jobs of an owner are queued or running."""
+    def measure(self, owner: str, kind: JobKind | None = None) -> JobUsage:
+        """Return what the jobs of an owner take up."""
+
+    def count_phases(self) -> dict[tuple[JobKind, Phase], int]:
+        """Return how many jobs there are of each kind in each phase."""
+
+    def estimate_wait(self, kind: JobKind) -> tuple[int, float] | None:
+        """Return how many jobs of a kind wait and how long one usually runs, in seconds."""

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from skydesk_portal.config import PortalSettings
@@ -14,6 +15,7 @@ from skydesk_portal.factory import Factory, create_factory
 from skydesk_portal.log import get_logger
 from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.uws.runner import JobExecutor, JobRunner
+from skydesk_portal.uws.store import JobStore
 
 __all__ = ["run_worker"]
 
@@ -36,6 +38,22 @@ def _beat(path: Path, runners: list[JobRunner], stop: threading.Event) -> None:
         stop.wait(_BEAT_S)
 
 
+def _create_runners(
+    name: str, settings: PortalSettings, store: JobStore, executors: Mapping[JobKind, JobExecutor]
+) -> list[JobRunner]:
+    # Queries and cut-outs never wait behind a pipeline: batch has a slot of its own. Short ones do not wait behind
+    # long ones: one slot gives up what turns out to be long.
+    queries = {kind: executors[kind] for kind in (JobKind.TAP, JobKind.CUTOUT) if kind in executors}
+    lanes: list[tuple[dict[JobKind, JobExecutor], float | None]] = [(queries, settings.portal.short_seconds)]
+    lanes += [(queries, None)] * (_QUERY_SLOTS - 1)
+    if JobKind.BATCH in executors:
+        lanes.append(({JobKind.BATCH: executors[JobKind.BATCH]}, None))
+    return [
+        JobRunner(f"{name}-{i}", store, settings.results, lane, settings.portal.lease_seconds, short_s)
+        for i, (lane, short_s) in enumerate(lanes)
+    ]
+
+
 def run_worker(name: str, settings: PortalSettings, factory: Factory | None = None) -> None:
     """Do jobs until the process is told to end.
 
@@ -55,16 +73,7 @@ def run_worker(name: str, settings: PortalSettings, factory: Factory | None = No
         signal.signal(number, lambda *_: stop.set())
     executors = services.create_executors()
     store = services.create_job_service().store
-    # Queries and cut-outs never wait behind a pipeline: batch has a slot of its own.
-    lanes: list[dict[JobKind, JobExecutor]] = [
-        {kind: executors[kind] for kind in (JobKind.TAP, JobKind.CUTOUT) if kind in executors}
-    ] * _QUERY_SLOTS
-    if JobKind.BATCH in executors:
-        lanes.append({JobKind.BATCH: executors[JobKind.BATCH]})
-    runners = [
-        JobRunner(f"{name}-{i}", store, settings.results, lane, settings.portal.lease_seconds)
-        for i, lane in enumerate(lanes)
-    ]
+    runners = _create_runners(name, settings, store, executors)
     threads = [threading.Thread(target=runner.loop, args=(stop,), daemon=True) for runner in runners]
     for thread in threads:
         thread.start()
@@ -77,4 +86,6 @@ def run_worker(name: str, settings: PortalSettings, factory: Factory | None = No
     deadline = time.monotonic() + 2.0
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
+    for runner in runners:
+        runner.let_go()
     health.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 # No postponed annotations here: the routes close over the dependency that names their scope.
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -15,8 +16,7 @@ from skydesk_portal.api.dependencies import FactoryDependency, Form, FormDepende
 from skydesk_portal.exceptions import NotFoundError, UsageError
 from skydesk_portal.factory import Factory
 from skydesk_portal.models.identity import Identity
-from skydesk_portal.models.jobs import ACTIVE_PHASES, FINAL_PHASES, Job, JobKind, Phase
-from skydesk_portal.services.jobs import JobService
+from skydesk_portal.models.jobs import FINAL_PHASES, STARTABLE_PHASES, WAITING_PHASES, Job, JobKind, Phase
 from skydesk_portal.vo.dali import error_votable
 from skydesk_portal.vo.uws import (
     format_instant,
@@ -29,7 +29,6 @@ from skydesk_portal.vo.uws import (
 
 __all__ = ["create_uws_router"]
 
-_LONGEST_WAIT_S = 60
 _CONTROL = ("PHASE", "RUNID", "EXECUTIONDURATION", "DESTRUCTION", "WAIT")
 
 type Check = Callable[[Factory, Identity, Form], None]
@@ -53,22 +52,32 @@ def _instant(text: str, name: str) -> datetime:
 
 
 def _seconds(text: str, name: str) -> int:
-    try:
-        return int(text.strip())
-    except ValueError as error:
-        raise UsageError(f"{name}={text[:40]} is not a whole number of seconds") from error
+    if not re.fullmatch(r"[+-]?[0-9]{1,10}", text.strip()):
+        raise UsageError(f"{name}={text[:40]} is not a whole number")
+    return int(text)
 
 
-async def _wait(jobs: JobService, identity: Identity, job: Job, form: Form) -> Job:
+def _count(text: str, name: str) -> int:
+    value = _seconds(text, name)
+    # The largest number that both job stores can take.
+    if not 0 <= value < 2**31:
+        raise UsageError(f"{name}={text[:40]} is not a count")
+    return value
+
+
+async def _wait(factory: Factory, identity: Identity, job: Job, form: Form) -> Job:
     asked = form.find("WAIT")
     if asked is None:
         return job
+    longest = factory.settings.portal.wait_seconds
     seconds = _seconds(asked, "WAIT")
-    watched = (form.find("PHASE") or job.phase).upper()
-    end = time.monotonic() + (_LONGEST_WAIT_S if seconds < 0 else min(seconds, _LONGEST_WAIT_S))
+    # WAIT=-1 asks for ever; nobody is made to wait longer than the service likes, and may ask again.
+    end = time.monotonic() + (longest if seconds < 0 else min(seconds, longest))
+    watched = _phases(form)[-1:] or [job.phase]
+    jobs = factory.create_job_service()
     pause = 0.02
-    while job.phase in ACTIVE_PHASES and job.phase == watched and time.monotonic() < end:
-        await asyncio.sleep(pause)
+    while job.phase in WAITING_PHASES and job.phase == watched[0] and time.monotonic() < end:
+        await asyncio.sleep(min(pause, max(0.0, end - time.monotonic())))
         pause = min(pause * 1.5, 0.5)
         job = await asyncio.to_thread(jobs.get_job, identity, job.id)
     return job
@@ -130,7 +139,7 @@ def _add_list(
             kind,
             _phases(form),
             _instant(after, "AFTER") if after else None,
-            max(0, _seconds(last, "LAST")) if last else None,
+            _count(last, "LAST") if last else None,
         )
         return _xml(jobs_xml(jobs, base(factory)))
 
@@ -171,7 +180,7 @@ def _add_job(
     ) -> Response:
         jobs = factory.create_job_service()
         job = await asyncio.to_thread(jobs.get_job, identity, job_id, kind)
-        job = await _wait(jobs, identity, job, form)
+        job = await _wait(factory, identity, job, form)
         return _xml(job_xml(job, f"{base(factory)}/{job.id}"))
 
     @router.post(path + "/{job_id}", summary="Delete a job (ACTION=DELETE) or set its parameters")
@@ -183,7 +192,9 @@ def _add_job(
         if (form.find("ACTION") or "").upper() == "DELETE":
             await asyncio.to_thread(jobs.delete, identity, job_id)
             return _location(base(factory))
-        await asyncio.to_thread(jobs.set_parameters, identity, job_id, form.without(*_CONTROL, "ACTION"))
+        await asyncio.to_thread(
+            jobs.set_parameters, identity, job_id, form.without(*_CONTROL, "ACTION"), form.files
+        )
         return _location(f"{base(factory)}/{job_id}")
 
     @router.delete(path + "/{job_id}", summary="Delete a job")
@@ -199,7 +210,7 @@ def _add_job(
     ) -> Response:
         jobs = factory.create_job_service()
         job = await asyncio.to_thread(jobs.get_job, identity, job_id, kind)
-        return PlainTextResponse((await _wait(jobs, identity, job, form)).phase.value)
+        return PlainTextResponse((await _wait(factory, identity, job, form)).phase.value)
 
     @router.post(path + "/{job_id}/phase", summary="Run, abort or archive a job")
     async def post_phase(
@@ -209,7 +220,7 @@ def _add_job(
         job = await asyncio.to_thread(jobs.get_job, identity, job_id, kind)
         wanted = (form.find("PHASE") or "").upper()
         if wanted == "RUN":
-            if check is not None and job.phase == Phase.PENDING:
+            if check is not None and job.phase in STARTABLE_PHASES:
                 given = Form(job.parameters, jobs.read_files(job))
                 await asyncio.to_thread(check, factory, identity, given)
             await asyncio.to_thread(jobs.run, identity, job_id)
@@ -220,6 +231,28 @@ def _add_job(
         else:
             raise UsageError(f"PHASE={wanted[:30]}: a phase is set to RUN, ABORT or ARCHIVE")
         return _location(f"{base(factory)}/{job_id}")
+
+
+def _show_detail(job: Job, detail: str, url: str) -> Response:
+    texts = {
+        "executionduration": str(job.execution_seconds),
+        "destruction": format_instant(job.destruction),
+        "quote": format_instant(job.quote),
+        "owner": job.owner,
+    }
+    if detail in texts:
+        return PlainTextResponse(texts[detail])
+    if detail == "parameters":
+        return _xml(parameters_xml(job, url))
+    if detail == "results":
+        return _xml(results_xml(job, url))
+    if detail != "error":
+        raise NotFoundError(f"a job has no property {detail[:30]!r}")
+    if job.error is not None:
+        return Response(error_votable(job.error.message), media_type="application/x-votable+xml")
+    if job.phase in FINAL_PHASES:
+        return PlainTextResponse("")
+    raise NotFoundError(f"job {job.id} has no error")
 
 
 def _add_details(
@@ -236,29 +269,20 @@ def _add_details(
         )
         return FileResponse(file, media_type=media_type)
 
+    @router.get(path + "/{job_id}/parameters/{name}", summary="Fetch a file that was sent along")
+    async def get_file(job_id: str, name: str, factory: FactoryDependency, identity: caller) -> Response:
+        job = await fetch(factory, identity, job_id)
+        content = await asyncio.to_thread(factory.create_job_service().find_file, job, name)
+        if content is None:
+            raise NotFoundError(f"job {job_id} has no file {name[:40]!r}")
+        # Whatever was sent, no browser is to take it for a page of the platform.
+        headers = {"Content-Disposition": "attachment", "X-Content-Type-Options": "nosniff"}
+        return Response(content, media_type="application/octet-stream", headers=headers)
+
     @router.get(path + "/{job_id}/{detail}", summary="Show one property of a job")
     async def get_detail(job_id: str, detail: str, factory: FactoryDependency, identity: caller) -> Response:
         job = await fetch(factory, identity, job_id)
-        url = f"{base(factory)}/{job.id}"
-        texts = {
-            "executionduration": str(job.execution_seconds),
-            "destruction": format_instant(job.destruction),
-            "quote": format_instant(job.quote),
-            "owner": job.owner,
-        }
-        if detail in texts:
-            return PlainTextResponse(texts[detail])
-        if detail == "parameters":
-            return _xml(parameters_xml(job))
-        if detail == "results":
-            return _xml(results_xml(job, url))
-        if detail == "error":
-            if job.error is None:
-                if job.phase in FINAL_PHASES:
-                    return PlainTextResponse("")
-                raise NotFoundError(f"job {job_id} has no error")
-            return Response(error_votable(job.error.message), media_type="application/x-votable+xml")
-        raise NotFoundError(f"a job has no property {detail[:30]!r}")
+        return _show_detail(job, detail, f"{base(factory)}/{job.id}")
 
     @router.post(path + "/{job_id}/{detail}", summary="Set one property of a job")
     async def post_detail(
@@ -278,7 +302,9 @@ def _add_details(
             instant = _instant(form.find("DESTRUCTION") or "", "DESTRUCTION")
             await asyncio.to_thread(jobs.set_destruction, identity, job_id, instant)
         elif detail == "parameters":
-            await asyncio.to_thread(jobs.set_parameters, identity, job_id, form.without(*_CONTROL))
+            await asyncio.to_thread(
+                jobs.set_parameters, identity, job_id, form.without(*_CONTROL), form.files
+            )
         else:
             raise UsageError(f"the property {detail[:30]!r} of a job cannot be set")
         return _location(f"{base(factory)}/{job_id}")
