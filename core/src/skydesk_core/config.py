@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from skydesk_core.errors import ConfigError
 from skydesk_core.home import Home
 
-__all__ = ["CoreConfig", "DemoConfig", "load_config"]
+__all__ = ["CoreConfig", "DemoConfig", "PublishConfig", "load_config"]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 _COLLECTION = r"^[A-Za-z][A-Za-z0-9_./+-]*$"
@@ -47,6 +47,23 @@ class DemoConfig(BaseModel):
     )
 
 
+class PublishConfig(BaseModel):
+    """What publishing makes beside tables and images."""
+
+    model_config = _STRICT
+
+    hips: bool = Field(default=True, description="Whether HiPS of the coadds are made.")
+    alerts: bool = Field(default=True, description="Whether alert packets of the DIA sources are made.")
+    alert_maximum: int = Field(
+        default=100_000,
+        ge=1,
+        description="Alert packets of one release; the latest DIA sources get none beyond it.",
+    )
+    alert_stamp_pixels: int = Field(
+        default=41, ge=11, le=201, description="Side of the cut-outs in an alert packet, pixels."
+    )
+
+
 class CoreConfig(BaseModel):
     """Settings of the pipeline core."""
 
@@ -56,6 +73,7 @@ class CoreConfig(BaseModel):
         default=2, ge=1, le=256, description="Worker processes of a pipeline unless -j names a number."
     )
     demo: DemoConfig = Field(default_factory=DemoConfig, description="The demo release.")
+    publish: PublishConfig = Field(default_factory=PublishConfig, description="What publishing makes.")
 
 
 def load_config(home: Home) -> CoreConfig:

@@ -291,6 +291,7 @@ def _build(
             settings.processing,
             settings.title,
             progress=lambda what, fraction: clock.tell(fraction, what),
+            settings=load_config(home).publish,
         )
     shutil.rmtree(home.cache / f"demo-raw-{settings.preset}", ignore_errors=True)
     report.elapsed_s = round(time.monotonic() - begin, 2)

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import json
 from pathlib import Path
 
 import astropy.units as u
@@ -12,10 +13,13 @@ from mocpy import MOC
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
+from skydesk_core.config import PublishConfig
+from skydesk_core.release import Release, check_release
 from skydesk_core.release.healpix import cell_positions
-from skydesk_core.release.hips import choose_order, tile_header, tile_path, write_hips
+from skydesk_core.release.hips import choose_order, compose_colour, tile_header, tile_path, write_hips
 from skydesk_core.release.hips_pixels import halve, join_children
 from skydesk_core.release.moc import make_pixel_moc, write_mocs
+from skydesk_core.release.publish import publish
 from skydesk_core.release.pyramid import Pyramid
 
 MANDATORY = {
@@ -153,8 +157,19 @@ def test_pictures_are_transparent_where_there_is_no_data(made):
     colours = [np.asarray(Image.open(p)) for p in folder.glob("color_gri/Norder11/Dir*/*.png")]
     shown = np.concatenate([c[c[..., 3] > 0] for c in colours])
     assert shown[:, :3].max() > 100
-    # Three times the same band is grey.
-    assert np.ptp(shown[:, :3].astype(int), axis=1).max() <= 1
+    assert len(np.unique(shown[:, :3], axis=0)) > 20
+
+
+def test_colour_keeps_ratios_and_leaves_out_what_a_band_lacks():
+    plane = np.array([[0.0, 3.0, 40.0, 1e6, np.nan]], np.float32)
+    grey = compose_colour(plane, plane, plane)[0]
+    assert (grey[:, 0] == grey[:, 1]).all()
+    assert (grey[:, 1] == grey[:, 2]).all()
+    assert grey[:, 0].tolist()[:4] == sorted(grey[:4, 0].tolist())
+    assert grey[:, 3].tolist() == [255, 255, 255, 255, 0]
+    # A saturated star stays as red as it is.
+    star = compose_colour(plane * 4, plane * 2, plane)[0, 3]
+    assert star.tolist() == [255, 128, 64, 255]
 
 
 def test_the_preview_holds_the_tiles_of_order_3(made):
@@ -193,3 +208,36 @@ def test_a_picture_survives_decoding(made):
     folder, _ = made
     raw = next(folder.glob("band_r/Norder3/Allsky.png")).read_bytes()
     assert Image.open(io.BytesIO(raw)).size == (27 * 64, 29 * 64)
+
+
+def test_publish_makes_them_and_check_knows_them(home_copy):
+    release = publish(home_copy, "maps", "demo/DRP")
+    assert {h.name for h in release.manifest.hips} == {"deep_coadd/band_r", "deep_coadd/band_i"}
+    assert [(m.file, m.band) for m in release.manifest.mocs] == [
+        ("moc/survey.fits", None),
+        ("moc/deep_coadd/band_r.fits", "r"),
+        ("moc/deep_coadd/band_i.fits", "i"),
+    ]
+    survey = MOC.load(release.path / "moc" / "survey.fits")
+    assert MOC.from_string(release.manifest.footprint).intersection(survey) == survey
+    assert check_release(release.path).problems == []
+    tile = next(release.path.glob("hips/deep_coadd/band_r/Norder11/Dir*/*.fits"))
+    tile.unlink()
+    problems = " ".join(check_release(release.path).problems)
+    assert f"{tile.relative_to(release.path)} is missing" in problems
+    assert "tiles, the manifest says" in problems
+
+
+def test_publish_leaves_hips_out_when_told_so(home_copy):
+    release = publish(home_copy, "plain", "demo/DRP", settings=PublishConfig(hips=False))
+    assert release.manifest.hips == ()
+    assert len(release.manifest.mocs) == 3
+    assert not (release.path / "hips").exists()
+    # A release from before there were maps is still read.
+    path = release.path / "manifest.json"
+    tree = json.loads(path.read_text())
+    for key in ("mocs", "hips", "alerts"):
+        del tree[key]
+    path.chmod(0o644)
+    path.write_text(json.dumps(tree))
+    assert Release.open(release.path).manifest.mocs == ()

@@ -18,22 +18,40 @@ __all__ = ["publish"]
 @click.option(
     "--group", "groups", multiple=True, help="Group that may read it (repeatable); everybody by default."
 )
+@click.option(
+    "--hips/--no-hips",
+    default=None,
+    help="Make HiPS of the coadds; without it the setting core.publish.hips.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (version 1).")
-def publish(name: str, collection: str, title: str | None, groups: tuple[str, ...], as_json: bool) -> None:
+def publish(
+    name: str,
+    collection: str,
+    title: str | None,
+    groups: tuple[str, ...],
+    hips: bool | None,
+    as_json: bool,
+) -> None:
     """Publish a collection as a release."""
     from skydesk_core.commands.progress import ProgressLine
+    from skydesk_core.config import load_config
     from skydesk_core.home import get_home
     from skydesk_core.release.publish import publish as make_release
 
+    home = get_home()
+    settings = load_config(home).publish
+    if hips is not None:
+        settings = settings.model_copy(update={"hips": hips})
     line = ProgressLine()
     try:
         release = make_release(
-            get_home(),
+            home,
             name,
             collection,
             title,
             groups or ("*",),
             lambda what, fraction: line.update(what, fraction, None),
+            settings,
         )
     finally:
         line.close()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from skydesk_core.release.pyramid import Pyramid
 
-__all__ = ["SURVEY_FILE", "make_pixel_moc", "write_mocs"]
+__all__ = ["SURVEY_FILE", "make_pixel_moc", "read_footprint", "write_mocs"]
 
 SURVEY_FILE = "moc/survey.fits"
 """Path of the survey's MOC inside a release."""
@@ -25,6 +25,7 @@ SURVEY_FILE = "moc/survey.fits"
 _CELL_PIXELS = 8
 _BLOCK = 4
 _MAX_ORDER = 24
+_FOOTPRINT_ORDER = 13
 
 
 def _fine_order(pixel_arcsec: float) -> int:
@@ -107,6 +108,22 @@ def write_mocs(
     for band, moc in bands.items():
         entries.append(_write(folder, f"moc/deep_coadd/band_{band}.fits", moc, band, made))
     return tuple(entries), bands
+
+
+def read_footprint(folder: Path) -> str:
+    """Read the survey's MOC as the manifest holds it: in ASCII, in cells of 26 arcsec at the finest.
+
+    Parameters
+    ----------
+    folder
+        The release.
+    """
+    from mocpy import MOC
+
+    moc = MOC.load(str(folder / SURVEY_FILE))
+    if moc.max_order > _FOOTPRINT_ORDER:
+        moc = moc.degrade_to_order(_FOOTPRINT_ORDER)
+    return str(moc.to_string(format="ascii")).strip()
 
 
 def _write(folder: Path, file: str, moc: Any, band: str | None, made: str) -> MocEntry:

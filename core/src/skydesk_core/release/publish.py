@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from skydesk_core.config import PublishConfig
 from skydesk_core.errors import DataError, NotFoundError, UsageError
 from skydesk_core.home import Home
 from skydesk_core.release.manifest import check_release_name
@@ -255,6 +256,7 @@ def publish(
     title: str | None = None,
     access_groups: Sequence[str] = ("*",),
     progress: Progress | None = None,
+    settings: PublishConfig | None = None,
 ) -> Release:
     """Make a release of a collection of the home's working repository.
 
@@ -272,6 +274,8 @@ def publish(
         Groups that may read it; ``*`` means every account.
     progress
         Called with what is being done and the fraction that is done.
+    settings
+        What is made beside tables and images; by default everything.
 
     Returns
     -------
@@ -305,6 +309,8 @@ def publish(
         try:
             with ReleaseBuilder(target, name, title or f"{name}: {collection}", bands, progress) as builder:
                 chain = _fill(builder, source, refs, associations, collection, facility, instrument)
+                if (settings or PublishConfig()).hips:
+                    builder.add_hips()
                 return builder.finish(chain, skymap, instrument, access_groups)
         except Exception as error:
             if _is_disk_full(error):

@@ -18,7 +18,16 @@ import pyarrow as pa
 from skydesk_core.errors import DataError, UsageError
 from skydesk_core.release import sdm
 from skydesk_core.release.catalogs import CatalogWriter
-from skydesk_core.release.manifest import ImageTypeEntry, Manifest, check_release_name, hash_file
+from skydesk_core.release.hips import write_hips
+from skydesk_core.release.manifest import (
+    HipsEntry,
+    ImageTypeEntry,
+    Manifest,
+    MocEntry,
+    check_release_name,
+    hash_file,
+)
+from skydesk_core.release.moc import read_footprint, write_mocs
 from skydesk_core.release.model import ReleaseSchema
 from skydesk_core.release.obscore import (
     IMAGE_TYPES,
@@ -34,6 +43,9 @@ from skydesk_core.release.schemafile import write_schema_yaml
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef
+    from mocpy import MOC
+
+    from skydesk_core.release.pyramid import Pyramid
 
 __all__ = ["Progress", "ReleaseBuilder", "clean_leftovers"]
 
@@ -121,6 +133,11 @@ class ReleaseBuilder:
         self._progress = progress or (lambda _what, _fraction: None)
         self._facts: list[ImageFacts] = []
         self._seeing: dict[tuple[int, int], float] = {}
+        self._coadds: list[Pyramid] = []
+        self._mocs: tuple[MocEntry, ...] = ()
+        self._band_mocs: Mapping[str, MOC] = {}
+        self._center: tuple[float, float] | None = None
+        self._hips: tuple[HipsEntry, ...] = ()
         self._lock: Any = None
         self._catalogs: CatalogWriter | None = None
 
@@ -225,8 +242,24 @@ class ReleaseBuilder:
             self.catalogs.add(describe_provenance(), make_provenance_table(provenance))
         eager = [r for r in refs if r.datasetType.name in _EAGER_PYRAMIDS]
         for number, ref in enumerate(eager):
-            self.report("image pyramids", 0.65 + 0.2 * number / len(eager))
-            build_dataset_pyramid(butler, ref, self.folder / "pyramids" / str(ref.id), self.name)
+            self.report("image pyramids", 0.65 + 0.13 * number / len(eager))
+            pyramid = build_dataset_pyramid(butler, ref, self.folder / "pyramids" / str(ref.id), self.name)
+            if ref.datasetType.name == "deep_coadd":
+                self._coadds.append(pyramid)
+        self.report("coverage", 0.79)
+        outline, self._center = make_footprint(self._facts)
+        self._mocs, self._band_mocs = write_mocs(self.folder, self._coadds, outline)
+
+    def add_hips(self) -> None:
+        """Make the HiPS of the coadds; call it after the images."""
+        self._hips = write_hips(
+            self.folder,
+            self.name,
+            self.title,
+            self._coadds,
+            self._band_mocs,
+            lambda part: self.report("HiPS", 0.8 + 0.04 * part),
+        )
 
     def finish(
         self,
@@ -268,7 +301,6 @@ class ReleaseBuilder:
         checksums = self._hash_tree()
         path = self.folder / "checksums.json"
         path.write_text(json.dumps({"version": 1, "sha256": checksums}, indent=0), encoding="utf-8")
-        footprint, center = make_footprint(self._facts)
         manifest = Manifest(
             name=self.name,
             title=self.title,
@@ -281,9 +313,11 @@ class ReleaseBuilder:
             image_types=self._image_types(),
             access_groups=tuple(access_groups),
             software=_software(),
-            footprint="" if footprint is None else footprint.to_string(format="ascii").strip(),
-            center_deg=center,
+            footprint=read_footprint(self.folder) if self._mocs else "",
+            center_deg=self._center,
             checksums_sha256=hash_file(path),
+            mocs=self._mocs,
+            hips=self._hips,
         )
         manifest.write(self.folder / "manifest.json")
         _make_readable(self.folder)
