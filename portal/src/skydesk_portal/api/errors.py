@@ -59,6 +59,8 @@ def render_error(
         fault = _VOSPACE_FAULTS.get(status, "InternalFault" if status >= 500 else vo_error)
         return Response(f"{fault}: {message}\n", status, headers, media_type="text/plain")
     if path.startswith("/api/cutout"):
+        # SODA 1.0, section 4.2 knows fewer words than UWS.
+        vo_error = "UsageError" if vo_error == "NotFoundFault" else vo_error
         return Response(f"{vo_error}: {message}\n", status, headers, media_type="text/plain")
     document: dict[str, object] = {"code": code, "message": message}
     if place is not None:

@@ -338,8 +338,12 @@ def parse_cutouts(parameters: Sequence[tuple[str, str]]) -> list[CutoutRequest]:
         raise UsageError("parameter ID is missing")
     ids = [_parse_id(text) for text in given["ID"]]
     regions: Sequence[Region | None] = _regions(parameters) or [None]
-    bands: Sequence[tuple[float, float] | None] = [_interval("BAND", v) for v in given.get("BAND", [])] or [None]
-    times: Sequence[tuple[float, float] | None] = [_interval("TIME", v) for v in given.get("TIME", [])] or [None]
+    bands: Sequence[tuple[float, float] | None] = [_interval("BAND", v) for v in given.get("BAND", [])] or [
+        None
+    ]
+    times: Sequence[tuple[float, float] | None] = [_interval("TIME", v) for v in given.get("TIME", [])] or [
+        None
+    ]
     states = frozenset(value.upper() for value in given.get("POL", []))
     if wrong := sorted(states - set(POLARIZATIONS)):
         raise UsageError(f"POL={wrong[0][:20]} is none of {', '.join(POLARIZATIONS)}")

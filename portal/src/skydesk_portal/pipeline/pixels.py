@@ -1,21 +1,24 @@
-"""Reading pixels of published images through the Butler, a part at a time."""
+"""Reading pixels of published images, a part at a time, through files that stay open."""
 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import NotFoundError, PortalError, TooLargeError, UsageError
-from skydesk_portal.models.datasets import CutoutDetail, DatasetFacts, DatasetId
+from skydesk_portal.models.cutouts import CutoutDetail
+from skydesk_portal.models.datasets import DatasetFacts, DatasetId
 from skydesk_portal.models.regions import Region
+from skydesk_portal.pipeline.stamps import Stamp, card, render_cards
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -23,7 +26,14 @@ if TYPE_CHECKING:
 
     from skydesk_core.release import Release
 
-__all__ = ["NoOverlapError", "PixelStore"]
+__all__ = ["ImageHandle", "NoOverlapError", "PixelStore", "make_box", "outline_region"]
+
+_OPEN_IMAGES = 64
+_NEEDED = frozenset({"bbox", "sky_projection", "image"})
+_PLANES = {
+    CutoutDetail.IMAGE: ("image",),
+    CutoutDetail.MASKED_IMAGE: ("image", "mask", "variance"),
+}
 
 
 class NoOverlapError(PortalError):
@@ -34,13 +44,346 @@ class NoOverlapError(PortalError):
     vo_error = "UsageError"
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """What a cut-out needs to know of an image before reading pixels."""
+def make_box(x: tuple[int, int], y: tuple[int, int]) -> Any:
+    """Make a box of pixels, both ends included."""
+    from lsst.images import Box
 
-    ref: DatasetRef
-    bbox: Any
-    projection: Any
+    return Box.factory[y[0] : y[1] + 1, x[0] : x[1] + 1]
+
+
+def _unit(ra_deg: Any, dec_deg: Any) -> NDArray[np.float64]:
+    ra, dec = np.radians(np.asarray(ra_deg, float)), np.radians(np.asarray(dec_deg, float))
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def _angles(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ra = np.degrees(np.arctan2(vectors[..., 1], vectors[..., 0])) % 360
+    return ra, np.degrees(np.arctan2(vectors[..., 2], np.hypot(vectors[..., 0], vectors[..., 1])))
+
+
+def outline_region(region: Region) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return points on the rim of a region and in its middle, ICRS degrees.
+
+    Parameters
+    ----------
+    region
+        A circle or a polygon with great-circle edges.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Right ascensions and declinations; the box around these points holds the
+        region up to a thousandth of its size.
+    """
+    corners = _unit(*(np.array(v, float) for v in zip(*region.corners, strict=True)))
+    if region.radius_deg is None:
+        following = np.roll(corners, -1, axis=0)
+        steps = np.linspace(0, 1, 8, endpoint=False)[:, None, None]
+        edges = (corners * (1 - steps) + following * steps).reshape(-1, 3)
+        middle = corners.sum(axis=0)[None]
+        return _angles(np.concatenate([edges, middle]))
+    center = corners[0]
+    east = np.cross([0.0, 0.0, 1.0] if abs(center[2]) < 0.9 else [1.0, 0.0, 0.0], center)
+    east /= np.linalg.norm(east)
+    north = np.cross(center, east)
+    around = np.linspace(0, 2 * np.pi, 72, endpoint=False)[:, None]
+    radius = np.radians(region.radius_deg)
+    rim = np.cos(radius) * center + np.sin(radius) * (np.cos(around) * east + np.sin(around) * north)
+    return _angles(np.concatenate([rim, center[None]]))
+
+
+def _hold(region: Region, ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> NDArray[np.bool_]:
+    from skydesk_portal.models.regions import region_has
+
+    return np.array([region_has(region, float(r), float(d)) for r, d in zip(ra_deg, dec_deg, strict=True)])
+
+
+class ImageHandle:
+    """One image whose file is open; safe for several threads.
+
+    Parameters
+    ----------
+    ref
+        The dataset, with dimension records if they are known.
+    release
+        Name of its release.
+    path
+        Its file.
+    """
+
+    def __init__(self, ref: DatasetRef, release: str, path: Path) -> None:
+        from lsst.images.serialization import open_archive
+
+        # Piff's PSFs can only be read after the core has repaired the reader.
+        import skydesk_core.storage  # noqa: F401
+
+        self.ref = ref
+        self.release = release
+        self.path = path
+        self.components = frozenset(ref.datasetType.storageClass.allComponents())
+        if not self.components >= _NEEDED:
+            raise UsageError(f"{ref.datasetType.name} is not an image that cut-outs can be made of")
+        self._lock = threading.Lock()
+        # Closed when the handle is forgotten: another thread may still be reading when the store lets go of it.
+        self._archive = open_archive(str(path), cls=ref.datasetType.storageClass.pytype, partial=True)
+        self._reader = self._archive.__enter__()
+        self.bbox = self._reader.get_component("bbox")
+        self.projection = self._reader.get_component("sky_projection")
+        if self.projection is None:
+            raise UsageError(f"{ref.datasetType.name} has no sky coordinates")
+        self._view = self.projection.as_astropy()
+
+    @property
+    def dataset_type(self) -> str:
+        """Name of the dataset type."""
+        return str(self.ref.datasetType.name)
+
+    def sky_to_pixel(self, ra_deg: Any, dec_deg: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return pixel positions; NaN where there are none."""
+        with self._lock:
+            x, y = self._view.world_to_pixel_values(
+                np.radians(np.atleast_1d(np.asarray(ra_deg, float))),
+                np.radians(np.atleast_1d(np.asarray(dec_deg, float))),
+            )
+        return np.asarray(x, float), np.asarray(y, float)
+
+    def pixel_to_sky(self, x: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return sky positions in ICRS degrees."""
+        with self._lock:
+            ra, dec = self._view.pixel_to_world_values(
+                np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
+            )
+        return np.degrees(np.asarray(ra, float)) % 360, np.degrees(np.asarray(dec, float))
+
+    def _extent(self, b: Any) -> tuple[NDArray[np.float64], float]:
+        """Direction of the middle of a box and the angle to its furthest corner."""
+        x = np.array([b.x.start - 0.5, b.x.stop - 0.5, b.x.stop - 0.5, b.x.start - 0.5, np.nan])
+        y = np.array([b.y.start - 0.5, b.y.start - 0.5, b.y.stop - 0.5, b.y.stop - 0.5, np.nan])
+        x[4], y[4] = x[:4].mean(), y[:4].mean()
+        vectors = _unit(*self.pixel_to_sky(x, y))
+        return vectors[4], float(np.arccos(np.clip((vectors[:4] @ vectors[4]).min(), -1, 1)))
+
+    @cached_property
+    def _own_extent(self) -> tuple[NDArray[np.float64], float]:
+        return self._extent(self.bbox)
+
+    @cached_property
+    def scale_arcsec(self) -> float:
+        """Size of a pixel in the middle of the image."""
+        x, y = (self.bbox.x.start + self.bbox.x.stop) / 2, (self.bbox.y.start + self.bbox.y.stop) / 2
+        points = _unit(*self.pixel_to_sky([x, x + 1, x], [y, y, y + 1]))
+        area = float(np.linalg.norm(np.cross(points[1] - points[0], points[2] - points[0])))
+        return float(np.degrees(np.sqrt(area)) * 3600)
+
+    def find_box(self, region: Region | None, bounds: Any = None) -> Any:
+        """Return the box of pixels around a region, clipped at the image's edge.
+
+        Parameters
+        ----------
+        region
+            Where; `None` for the whole image.
+        bounds
+            Box to clip at instead of the image's own.
+
+        Raises
+        ------
+        NoOverlapError
+            If the region lies off the image.
+        """
+        limits = self.bbox if bounds is None else bounds
+        if region is None:
+            return limits
+        middle, reach = self._own_extent if bounds is None else self._extent(bounds)
+        center, size = _unit(*region.center), np.radians(region.size_deg)
+        if np.arccos(np.clip(middle @ center, -1, 1)) > size + 1.2 * reach:
+            # Far positions are not asked for: the distortion of an image means nothing there.
+            raise NoOverlapError("the region does not touch the image")
+        if size > reach:
+            return self._find_large_box(region, limits)
+        x, y = self.sky_to_pixel(*outline_region(region))
+        good = np.isfinite(x) & np.isfinite(y)
+        if not good.any():
+            raise NoOverlapError("the region does not touch the image")
+        low_x, high_x = np.floor(x[good].min() + 0.5), np.floor(x[good].max() + 0.5)
+        low_y, high_y = np.floor(y[good].min() + 0.5), np.floor(y[good].max() + 0.5)
+        low_x, low_y = max(low_x, limits.x.start), max(low_y, limits.y.start)
+        high_x, high_y = min(high_x, limits.x.stop - 1), min(high_y, limits.y.stop - 1)
+        if low_x > high_x or low_y > high_y:
+            raise NoOverlapError("the region does not touch the image")
+        return make_box((int(low_x), int(high_x)), (int(low_y), int(high_y)))
+
+    def _find_large_box(self, region: Region, limits: Any) -> Any:
+        """Look from the image at a region that is larger: which part of a grid of its pixels lies inside."""
+        n = 33
+        xs = np.linspace(limits.x.start, limits.x.stop - 1, n)
+        ys = np.linspace(limits.y.start, limits.y.stop - 1, n)
+        x, y = (g.ravel() for g in np.meshgrid(xs, ys))
+        inside = _hold(region, *self.pixel_to_sky(x, y))
+        if not inside.any():
+            raise NoOverlapError("the region does not touch the image")
+        step_x, step_y = np.ceil(xs[1] - xs[0]), np.ceil(ys[1] - ys[0])
+        low_x = max(limits.x.start, int(np.floor(x[inside].min() - step_x)))
+        low_y = max(limits.y.start, int(np.floor(y[inside].min() - step_y)))
+        high_x = min(limits.x.stop - 1, int(np.ceil(x[inside].max() + step_x)))
+        high_y = min(limits.y.stop - 1, int(np.ceil(y[inside].max() + step_y)))
+        return make_box((low_x, high_x), (low_y, high_y))
+
+    def read_planes(self, detail: CutoutDetail, box: Any) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
+        """Read image, and mask and variance if asked, inside a box that lies on the image.
+
+        Returns
+        -------
+        tuple
+            Arrays by plane, and the bit of each mask plane.
+        """
+        out: dict[str, NDArray[Any]] = {}
+        bits: dict[str, int] = {}
+        for name in _PLANES[detail]:
+            if name not in self.components:
+                continue
+            with self._lock:
+                plane = self._reader.get_component(name, bbox=box)
+            if name == "mask":
+                out[name], bits = _flatten_mask(plane)
+            else:
+                out[name] = np.asarray(plane.array)
+        return out, bits
+
+    def read_object(self, box: Any) -> Any:
+        """Read the part of the whole object inside a box, with PSF and everything else."""
+        with self._lock:
+            return self._reader.read(bbox=box)
+
+    def write_object(self, box: Any, path: Path) -> None:
+        """Write the part of the whole object inside a box as a file that lsst.images reads back."""
+        self.read_object(box).write(str(path))
+
+    @cached_property
+    def unit(self) -> str:
+        """Unit of the pixels."""
+        with self._lock:
+            found = self._reader.get_component(
+                "image",
+                bbox=self.bbox.__class__.factory[
+                    self.bbox.y.start : self.bbox.y.start + 1, self.bbox.x.start : self.bbox.x.start + 1
+                ],
+            )
+        return str(found.unit or "")
+
+    @cached_property
+    def psf(self) -> Any:
+        """Model of the PSF.
+
+        Raises
+        ------
+        UsageError
+            If the image has none.
+        """
+        if "psf" not in self.components:
+            raise UsageError(f"{self.dataset_type} images of this release have no PSF model")
+        with self._lock:
+            return self._reader.get_component("psf")
+
+    def draw_psf(self, x: float, y: float) -> NDArray[np.float64]:
+        """Draw the PSF at a pixel position, centred on the middle pixel, with sum 1.
+
+        Raises
+        ------
+        NoOverlapError
+            If the position lies where the image has no PSF.
+        """
+        from lsst.images import BoundsError
+
+        model = self.psf
+        try:
+            with self._lock:
+                stamp = np.array(model.compute_kernel_image(x=x, y=y).array, np.float64)
+        except BoundsError:
+            stamp = np.full((1, 1), np.nan)
+        if not np.isfinite(stamp).all() or stamp.sum() <= 0:
+            raise NoOverlapError("the image has no PSF at this position")
+        return stamp / stamp.sum()
+
+    @cached_property
+    def facts(self) -> str:
+        """Cards that tell where the pixels come from."""
+        lines = [
+            card("BUNIT", self.unit, "unit of the pixels"),
+            card("DATASETT", self.dataset_type, "Butler dataset type"),
+            card("DATASETI", str(self.ref.id), "Butler dataset identifier"),
+            card("RELEASE", self.release, "release"),
+        ]
+        extra = []
+        for name, value in self.ref.dataId.mapping.items():
+            extra.append((f"HIERARCH DATAID {str(name).upper()}", value))
+        lines.append(render_cards(extra))
+        records = self.ref.dataId.records if self.ref.dataId.hasRecords() else {}
+        record = records["visit"] if "visit" in self.ref.dataId.dimensions else None
+        span = getattr(record, "timespan", None)
+        if span is not None and span.begin is not None and span.end is not None:
+            lines += [
+                card("TIMESYS", "TAI", "time scale"),
+                card("MJD-BEG", float(span.begin.tai.mjd), "[d] start of the exposure"),
+                card("MJD-END", float(span.end.tai.mjd), "[d] end of the exposure"),
+            ]
+        return "".join(lines)
+
+    @cached_property
+    def _wcs(self) -> tuple[float, float, str] | None:
+        """CRPIX in the image's own pixels and all other cards; None without a FITS form of the mapping."""
+        wcs = self.projection.as_fits_wcs(self.bbox)
+        if wcs is None:
+            return None
+        header = _clean(wcs.to_header(relax=True))
+        # Counted from 1 in the array that begins at the corner of the image.
+        x, y = (
+            float(header.pop("CRPIX1")) + self.bbox.x.start,
+            float(header.pop("CRPIX2")) + self.bbox.y.start,
+        )
+        return x, y, header.tostring(endcard=False, padding=False)
+
+    def make_wcs_cards(self, box: Any) -> str:
+        """Return the FITS cards of the sky coordinates of a part of the image."""
+        offset = card("LTV1", -float(box.x.start), "place in the whole image") + card(
+            "LTV2", -float(box.y.start)
+        )
+        known = self._wcs
+        if known is None:
+            return _fit_wcs(self.projection, box).tostring(endcard=False, padding=False) + offset
+        x, y, rest = known
+        return card("CRPIX1", x - box.x.start) + card("CRPIX2", y - box.y.start) + rest + offset
+
+
+def _clean(header: fits.Header) -> fits.Header:
+    for name in ("PV1_3", "PV1_4"):
+        # Aliases of LONPOLE and LATPOLE here, but distortion terms to readers that know TAN with PV.
+        header.remove(name, ignore_missing=True)
+    return header
+
+
+def _fit_wcs(projection: Any, box: Any) -> fits.Header:
+    """Fit a FITS form over the cut-out only, where the true mapping is close to linear."""
+    from astropy.coordinates import SkyCoord
+    from astropy.wcs.utils import fit_wcs_from_points
+
+    view = projection.as_astropy(box)
+    n = 12
+    x, y = np.meshgrid(np.linspace(0, max(box.x.size - 1, 1), n), np.linspace(0, max(box.y.size - 1, 1), n))
+    ra, dec = view.pixel_to_world_values(x.ravel(), y.ravel())
+    sky = SkyCoord(np.asarray(ra), np.asarray(dec), unit="rad")
+    wcs = fit_wcs_from_points(
+        (x.ravel(), y.ravel()), sky, proj_point="center", projection="TAN", sip_degree=3
+    )
+    return _clean(wcs.to_header(relax=True))
+
+
+def _flatten_mask(mask: Any) -> tuple[NDArray[np.int32], dict[str, int]]:
+    # lsst.images keeps planes in bytes; FITS readers expect one integer per pixel.
+    names = [plane.name for plane in mask.schema if plane is not None]
+    out = np.zeros((mask.bbox.y.size, mask.bbox.x.size), np.int32)
+    for bit, name in enumerate(names):
+        out |= np.asarray(mask.get(name), np.int32) << bit
+    return out, {name: bit for bit, name in enumerate(names)}
 
 
 class _Repository:
@@ -65,7 +408,7 @@ class _Repository:
 
 
 class PixelStore:
-    """The images of all releases.
+    """The images of all releases; those used last stay open.
 
     Parameters
     ----------
@@ -77,21 +420,32 @@ class PixelStore:
         self._limit = limit_pixels
         self._lock = threading.Lock()
         self._repositories: dict[Path, _Repository] = {}
-        # Geometry of an image never changes: releases are immutable.
-        self._open = lru_cache(maxsize=512)(self._open_image)
+        # Nothing of an image ever changes: releases are immutable.
+        self._open: OrderedDict[tuple[Path, UUID], ImageHandle] = OrderedDict()
 
     def _repository(self, release: Release) -> _Repository:
         with self._lock:
             known = self._repositories.get(release.path)
-            if known is None or known.release.manifest != release.manifest:
+            if known is None or (known.release is not release and known.release.manifest != release.manifest):
                 known = _Repository(release)
                 self._repositories[release.path] = known
-                self._open.cache_clear()
+                for key in [k for k in self._open if k[0] == release.path]:
+                    del self._open[key]
             return known
 
-    def warm(self, release: Release) -> None:
-        """Open the Butler of a release ahead of the first request."""
+    @contextmanager
+    def open_butler(self, release: Release) -> Iterator[Butler]:
+        """Lend the release's Butler to one thread."""
         with self._repository(release).butler() as butler:
+            yield butler
+
+    def warm(self, release: Release) -> None:
+        """Open the Butler of a release and what reads its images ahead of the first request."""
+        import lsst.images.serialization  # noqa: F401
+
+        import skydesk_core.storage  # noqa: F401
+
+        with self.open_butler(release) as butler:
             butler.collections.query("*")
 
     def get_facts(self, release: Release, dataset: DatasetId) -> DatasetFacts:
@@ -114,15 +468,9 @@ class PixelStore:
         NotFoundError
             If the release has no such dataset.
         """
-        with self._repository(release).butler() as butler:
-            ref = self._get_ref(butler, release, dataset.uuid)
-            uri = butler.getURI(ref)
-        path = Path(uri.ospath).resolve()
-        if not path.is_relative_to((release.path / "butler").resolve()) and not path.is_relative_to(
-            release.path.resolve()
-        ):
-            raise NotFoundError(f"the file of {dataset.text} is not part of the release")
-        data_id = {str(key): value for key, value in ref.dataId.mapping.items()}
+        with self.open_butler(release) as butler:
+            ref, path = _locate(butler, release, dataset.uuid)
+        data_id = {str(key): value for key, value in ref.dataId.required.items()}
         return DatasetFacts(
             dataset,
             ref.datasetType.name,
@@ -132,45 +480,60 @@ class PixelStore:
             path.stat().st_size,
         )
 
-    def _get_ref(self, butler: Butler, release: Release, dataset_id: UUID) -> DatasetRef:
-        ref = butler.get_dataset(dataset_id)
-        if ref is None:
-            raise NotFoundError(f"release {release.name} has no dataset {dataset_id}")
-        return ref
+    def get_image(self, release: Release, dataset_id: UUID) -> ImageHandle:
+        """Open an image, or return it if it is open.
 
-    def _open_image(self, repository: _Repository, dataset_id: UUID) -> _Opened:
+        Raises
+        ------
+        NotFoundError
+            If the release has no such dataset.
+        UsageError
+            If it is not an image with sky coordinates.
+        """
+        repository = self._repository(release)
+        key = (release.path, dataset_id)
+        with self._lock:
+            found = self._open.get(key)
+            if found is not None:
+                self._open.move_to_end(key)
+                return found
         with repository.butler() as butler:
-            ref = self._get_ref(butler, repository.release, dataset_id)
-            components = ref.datasetType.storageClass.allComponents()
-            if not {"bbox", "sky_projection", "image"} <= set(components):
-                raise UsageError(f"{ref.datasetType.name} is not an image that cut-outs can be made of")
-            bbox = butler.get(ref.makeComponentRef("bbox"))
-            projection = butler.get(ref.makeComponentRef("sky_projection"))
-        if projection is None:
-            raise UsageError(f"{ref.datasetType.name} has no sky coordinates")
-        return _Opened(ref, bbox, projection)
+            ref, path = _locate(butler, release, dataset_id)
+        made = ImageHandle(ref, release.name, path)
+        with self._lock:
+            found = self._open.setdefault(key, made)
+            while len(self._open) > _OPEN_IMAGES:
+                self._open.popitem(last=False)
+        return found
 
-    def write_cutout(
-        self, release: Release, dataset: DatasetId, region: Region, detail: CutoutDetail, path: Path
-    ) -> int:
-        """Write the part of an image around a region as FITS.
+    def check_size(self, box: Any) -> int:
+        """Return the number of pixels in a box.
+
+        Raises
+        ------
+        TooLargeError
+            If they are more than the setting ``portal.cutout_pixels`` allows.
+        """
+        pixels = int(box.y.size) * int(box.x.size)
+        if pixels > self._limit:
+            raise TooLargeError(
+                f"the cut-out would have {box.x.size} x {box.y.size} = {pixels} pixels, more than the "
+                f"{self._limit} that the setting portal.cutout_pixels allows: ask for a smaller region"
+            )
+        return pixels
+
+    def cut(self, release: Release, dataset_id: UUID, region: Region | None, detail: CutoutDetail) -> Stamp:
+        """Read the part of an image around a region.
 
         Parameters
         ----------
-        release, dataset
+        release, dataset_id
             The image.
         region
-            Circle or polygon; the cut-out is the box of pixels around it,
-            clipped at the image's edge.
+            Where; the cut-out is the box of pixels around it, clipped at the
+            image's edge. `None` for the whole image.
         detail
-            Image alone, with mask and variance, or the whole object.
-        path
-            Where the file goes.
-
-        Returns
-        -------
-        int
-            Number of pixels.
+            Image alone, or with mask and variance.
 
         Raises
         ------
@@ -179,106 +542,27 @@ class PixelStore:
         TooLargeError
             If the cut-out would be too large.
         """
-        repository = self._repository(release)
-        opened = self._open(repository, dataset.uuid)
-        box = _box_around(opened, region)
-        pixels = box.y.size * box.x.size
-        if pixels > self._limit:
-            raise TooLargeError(
-                f"the cut-out would have {pixels} pixels, more than the {self._limit} allowed"
-            )
-        with repository.butler() as butler:
-            if detail == CutoutDetail.EXPOSURE:
-                butler.get(opened.ref, parameters={"bbox": box}).write(str(path))
-                return int(pixels)
-            names = ["image"] if detail == CutoutDetail.IMAGE else ["image", "mask", "variance"]
-            planes = {n: butler.get(opened.ref.makeComponentRef(n), parameters={"bbox": box}) for n in names}
-        _write_planes(planes, opened, dataset, box, path)
-        return int(pixels)
+        handle = self.get_image(release, dataset_id)
+        box = handle.find_box(region)
+        self.check_size(box)
+        planes, bits = handle.read_planes(detail, box)
+        return Stamp(planes, bits, handle.facts, handle.make_wcs_cards(box))
+
+    def write_object(self, release: Release, dataset_id: UUID, region: Region | None, path: Path) -> int:
+        """Write the part of a whole image object around a region; return its number of pixels."""
+        handle = self.get_image(release, dataset_id)
+        box = handle.find_box(region)
+        pixels = self.check_size(box)
+        handle.write_object(box, path)
+        return pixels
 
 
-def _box_around(opened: _Opened, region: Region) -> Any:
-    from astropy import units as u
-    from astropy.coordinates import SkyCoord
-    from lsst.images import Box
-
-    ra, dec = (np.array(v, float) for v in zip(*region.corners, strict=True))
-    if region.radius_deg is not None:
-        # Points on the rim: the box around them holds the circle up to a hundredth of its radius.
-        angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-        center = SkyCoord(ra[0], dec[0], unit="deg")
-        rim = center.directional_offset_by(angles * u.rad, region.radius_deg * u.deg)
-        ra, dec = np.append(rim.ra.deg, ra[0]), np.append(rim.dec.deg, dec[0])
-    found = opened.projection.sky_to_pixel(SkyCoord(ra, dec, unit="deg"))
-    x, y = np.asarray(found.x, float), np.asarray(found.y, float)
-    good = np.isfinite(x) & np.isfinite(y)
-    if not good.any():
-        raise NoOverlapError("the region does not touch the image")
-    low_x, high_x = int(np.floor(x[good].min() + 0.5)), int(np.floor(x[good].max() + 0.5))
-    low_y, high_y = int(np.floor(y[good].min() + 0.5)), int(np.floor(y[good].max() + 0.5))
-    bounds = opened.bbox
-    low_x, low_y = max(low_x, bounds.x.start), max(low_y, bounds.y.start)
-    high_x, high_y = min(high_x, bounds.x.stop - 1), min(high_y, bounds.y.stop - 1)
-    if low_x > high_x or low_y > high_y:
-        raise NoOverlapError("the region does not touch the image")
-    return Box.factory[low_y : high_y + 1, low_x : high_x + 1]
-
-
-def _wcs_header(opened: _Opened, box: Any) -> fits.Header:
-    from astropy.coordinates import SkyCoord
-    from astropy.wcs.utils import fit_wcs_from_points
-
-    wcs = opened.projection.as_fits_wcs(box)
-    if wcs is None:
-        # The true mapping has no FITS form: fit one over the cut-out only, where it is close to linear.
-        view = opened.projection.as_astropy(box)
-        n = 12
-        x, y = np.meshgrid(
-            np.linspace(0, max(box.x.size - 1, 1), n), np.linspace(0, max(box.y.size - 1, 1), n)
-        )
-        ra, dec = view.pixel_to_world_values(x.ravel(), y.ravel())
-        sky = SkyCoord(np.asarray(ra), np.asarray(dec), unit="rad")
-        wcs = fit_wcs_from_points(
-            (x.ravel(), y.ravel()), sky, proj_point="center", projection="TAN", sip_degree=3
-        )
-    header: fits.Header = wcs.to_header(relax=True)
-    for card in ("PV1_3", "PV1_4"):
-        # Aliases of LONPOLE and LATPOLE here, but distortion terms to readers that know TAN with PV.
-        header.remove(card, ignore_missing=True)
-    # The position in the whole image, as LSST and IRAF write it.
-    header["LTV1"], header["LTV2"] = -float(box.x.start), -float(box.y.start)
-    return header
-
-
-def _write_planes(planes: dict[str, Any], opened: _Opened, dataset: DatasetId, box: Any, path: Path) -> None:
-    from astropy.io import fits
-
-    header = _wcs_header(opened, box)
-    facts = fits.Header()
-    facts["BUNIT"] = str(planes["image"].unit or "")
-    facts["DATASETT"] = (opened.ref.datasetType.name, "Butler dataset type")
-    facts["DATASETI"] = (str(dataset.uuid), "Butler dataset identifier")
-    facts["RELEASE"] = (dataset.release, "release")
-    for name, value in opened.ref.dataId.mapping.items():
-        facts[f"HIERARCH DATAID {str(name).upper()}"] = value
-    image = np.asarray(planes["image"].array)
-    if set(planes) == {"image"}:
-        fits.PrimaryHDU(image, header=facts + header).writeto(path, overwrite=True)
-        return
-    hdus = [fits.PrimaryHDU(header=facts), fits.ImageHDU(image, header=header, name="IMAGE")]
-    hdus[1].header["BUNIT"] = facts["BUNIT"]
-    flat, names = _flatten_mask(planes["mask"])
-    hdus.append(fits.ImageHDU(flat, header=header, name="MASK"))
-    for bit, name in enumerate(names):
-        hdus[-1].header[f"HIERARCH MP_{name}"] = bit
-    hdus.append(fits.ImageHDU(np.asarray(planes["variance"].array), header=header, name="VARIANCE"))
-    fits.HDUList(hdus).writeto(path, overwrite=True)
-
-
-def _flatten_mask(mask: Any) -> tuple[np.ndarray, list[str]]:
-    # lsst.images keeps planes in bytes; FITS readers expect one integer per pixel.
-    names = [plane.name for plane in mask.schema if plane is not None]
-    out = np.zeros((mask.bbox.y.size, mask.bbox.x.size), np.int32)
-    for bit, name in enumerate(names):
-        out |= np.asarray(mask.get(name), np.int32) << bit
-    return out, names
+def _locate(butler: Butler, release: Release, dataset_id: UUID) -> tuple[DatasetRef, Path]:
+    ref = butler.get_dataset(dataset_id, dimension_records=True)
+    if ref is None:
+        raise NotFoundError(f"release {release.name} has no dataset {dataset_id}")
+    path = Path(butler.getURI(ref).ospath).resolve()
+    inside = ((release.path / "butler").resolve(), release.path.resolve())
+    if not any(path.is_relative_to(folder) for folder in inside):
+        raise NotFoundError(f"the file of dataset {dataset_id} is not part of the release")
+    return ref, path
