@@ -13,7 +13,7 @@ PACKAGES := core portal hub extensions
 # `make develop` leaves this mark; from then on nothing replaces the editable packages.
 EDITABLE := $(if $(wildcard .venv/.develop),--editable)
 sources = $(shell find $(1) -type f \( $(foreach e,$(2),-name '*.$(e)' -o) -false \) -not -path '*/node_modules/*' -not -path '*/lib/*' 2>/dev/null)
-DEBIAN := bubblewrap chromium fonts-dejavu-core stilts
+DEBIAN := bubblewrap chromium fonts-dejavu-core postgresql stilts
 
 .PHONY: up down test lint format bench soak docs develop install lock npm-lock clean tools
 
@@ -93,9 +93,10 @@ $(UV):
 	$(BIN)/sphinx-build -q -b html docs docs/_build/html
 	touch $@
 
-# The browser and the validators that the tests drive: installed where that is allowed, else the one command is named.
+# The browser, the database and the validators that the tests drive: installed where that is allowed, else the one command is named.
 tools:
 	@for c in bwrap chromium stilts; do command -v $$c >/dev/null || missing="$$missing $$c"; done; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if test -n "$$missing" && test "$$(id -u)" = 0; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN); \
 	elif test -n "$$missing"; then echo "make: missing$$missing; run: sudo apt-get install $(DEBIAN)"; exit 1; fi
 

@@ -178,7 +178,9 @@ class RateLimitError(PortalError):
     vo_error = "ServiceUnavailable"
     retryable = True
 
-    def __init__(self, message: str, retry_after_s: int = 5, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after_s: int = 5, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.headers = dict(headers or {})
