@@ -70,6 +70,18 @@ class PortalConfig(BaseModel):
     maximum_rows: int = Field(100_000_000, ge=1)
     """Largest MAXREC that is honoured."""
 
+    cache_seconds: float = Field(300.0, ge=0)
+    """How long the answer to a query is kept for whoever asks the same of the same releases; 0 keeps none."""
+
+    cache_bytes: int = Field(2_000_000_000, ge=0)
+    """Size of all kept answers together."""
+
+    history_days: float = Field(90.0, gt=0)
+    """How long the queries of a person are remembered."""
+
+    history_queries: int = Field(1000, ge=1)
+    """Queries remembered of each person."""
+
     upload_bytes: int = Field(32_000_000, ge=1000)
     """Largest uploaded table."""
 
@@ -173,6 +185,16 @@ class PortalSettings(BaseModel):
     def users(self) -> Path:
         """The folder with one folder per user."""
         return self.home / "users"
+
+    @property
+    def cache(self) -> Path:
+        """The folder of what can be made again."""
+        return self.home / "cache"
+
+    @property
+    def history_file(self) -> Path:
+        """The database of past queries."""
+        return self.home / "queries.sqlite"
 
     @property
     def jobs_file(self) -> Path:

@@ -13,11 +13,14 @@ from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.releases import ReleaseStore
 from skydesk_portal.services.batch import BatchExecutor, BatchService
+from skydesk_portal.services.cache import ResultCache
 from skydesk_portal.services.catalogs import CatalogService
 from skydesk_portal.services.datalink import DatalinkService
 from skydesk_portal.services.discovery import DiscoveryService
 from skydesk_portal.services.execution import TapExecutor
 from skydesk_portal.services.files import FilesService
+from skydesk_portal.services.hips import HipsService
+from skydesk_portal.services.history import HistoryService
 from skydesk_portal.services.identity import HubIdentityClient, IdentityClient
 from skydesk_portal.services.jobs import JobService
 from skydesk_portal.services.limits import LimitService
@@ -27,6 +30,7 @@ from skydesk_portal.services.signing import LinkSigner
 from skydesk_portal.services.soda import CutoutExecutor, SodaService
 from skydesk_portal.services.tap import TapService
 from skydesk_portal.storage.duckdb_engine import DuckdbEngine
+from skydesk_portal.storage.history import SqliteHistoryStore
 from skydesk_portal.storage.jobs import SqliteJobStore
 from skydesk_portal.storage.limits import Counters
 from skydesk_portal.uws.runner import JobExecutor
@@ -72,7 +76,34 @@ class Factory:
 
     @cached_property
     def _tap(self) -> TapService:
-        return TapService(self._catalogs, self._jobs, self.settings.portal, self.settings.url)
+        return TapService(
+            self._catalogs,
+            self._jobs,
+            self.settings.portal,
+            self.settings.url,
+            cache=self._cache,
+            history=self._history,
+            spool=self.settings.cache / "spool",
+        )
+
+    @cached_property
+    def _cache(self) -> ResultCache:
+        portal = self.settings.portal
+        return ResultCache(self.settings.cache / "results", portal.cache_seconds, portal.cache_bytes)
+
+    @cached_property
+    def _history(self) -> HistoryService:
+        portal = self.settings.portal
+        store = SqliteHistoryStore(self.settings.history_file)
+        return HistoryService(store, self._jobs, portal.history_days, portal.history_queries)
+
+    def create_result_cache(self) -> ResultCache:
+        """Return the kept answers."""
+        return self._cache
+
+    def create_history_service(self) -> HistoryService:
+        """Return the queries people have run."""
+        return self._history
 
     def create_tap_service(self) -> TapService:
         """Return the query service."""
@@ -129,7 +160,7 @@ class Factory:
 
     def create_sia_service(self) -> SiaService:
         """Return the image search."""
-        return SiaService(self._tap, self._releases)
+        return SiaService(self._tap, self._releases, self.settings.url)
 
     @cached_property
     def _signer(self) -> LinkSigner:
@@ -142,6 +173,10 @@ class Factory:
     def create_datalink_service(self) -> DatalinkService:
         """Return the links of datasets."""
         return DatalinkService(self._soda, self._signer, self.settings.url, self.settings.portal.link_seconds)
+
+    def create_hips_service(self) -> HipsService:
+        """Return HiPS and coverage maps."""
+        return HipsService(self._releases, self.settings.url)
 
     def create_discovery_service(self) -> DiscoveryService:
         """Return the description of the platform."""

@@ -53,7 +53,10 @@ def write(
     form: str, batches: list[pa.RecordBatch], columns: tuple[ColumnInfo, ...] = COLUMNS, **end: object
 ) -> bytes:
     writer = create_writer(form, columns)
-    return writer.begin() + b"".join(writer.rows(batch) for batch in batches) + writer.end(**end)  # type: ignore[arg-type]
+    content = writer.begin() + b"".join(writer.rows(batch) for batch in batches)
+    content += b"".join(writer.finish(**end))  # type: ignore[arg-type]
+    writer.close()
+    return content
 
 
 @pytest.mark.parametrize("form", ["votable", "votable/td"])
@@ -128,8 +131,8 @@ def test_other_formats_hold_the_same_rows() -> None:
 
 
 def test_formats_are_found_by_every_name() -> None:
-    for name, (media_type, aliases) in FORMATS.items():
-        assert {find_format(word) for word in (name, media_type, *aliases)} == {name}
+    for name, known in FORMATS.items():
+        assert {find_format(word.upper()) for word in known.words} == {name}
     assert find_format(None) == "votable"
     with pytest.raises(UsageError):
         find_format("application/pdf")

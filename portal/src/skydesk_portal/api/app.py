@@ -80,7 +80,12 @@ def create_app(settings: PortalSettings, factory: Factory | None = None) -> Fast
 async def _sweep(services: Factory) -> None:
     while True:
         try:
-            await asyncio.to_thread(services.create_job_service().sweep)
+            for sweep in (
+                services.create_job_service().sweep,
+                services.create_history_service().sweep,
+                services.create_result_cache().sweep,
+            ):
+                await asyncio.to_thread(sweep)
         except Exception:  # noqa: BLE001 - a background loop must outlive one failure
             get_logger().exception("sweeping failed")
         await asyncio.sleep(_SWEEP_S)

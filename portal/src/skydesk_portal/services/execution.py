@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from skydesk_portal.exceptions import PortalError
@@ -11,11 +12,8 @@ from skydesk_portal.models.tap import parse_tap_request
 from skydesk_portal.services.jobs import JobService
 from skydesk_portal.services.tap import TapService
 from skydesk_portal.uws.runner import JobContext
-from skydesk_portal.vo.formats import find_format
 
 __all__ = ["TapExecutor", "owner_of"]
-
-_EXTENSIONS = {"votable": "vot", "votable/td": "vot"}
 
 
 def owner_of(job: Job) -> Identity:
@@ -53,13 +51,12 @@ class TapExecutor:
         request = parse_tap_request(job.parameters)
         files = self._jobs.read_files(job)
         # The runner stops the query through the context, so that the engine has no clock of its own here.
-        stream = self._tap.open_stream(
-            owner_of(job), request, timeout_s=0, files=files, on_start=context.on_stop
+        stream = self._tap.answer(
+            owner_of(job), request, timeout_s=0, files=files, on_start=context.on_stop, job_id=job.id
         )
-        name = find_format(request.response_format)
-        path = context.folder / f"result.{_EXTENSIONS.get(name, name)}"
-        with path.open("wb") as out:
-            for chunk in stream.chunks(strict=True):
+        path = context.folder / f"result.{stream.form.extension}"
+        with path.open("wb") as out, contextlib.closing(stream.chunks(strict=True)) as chunks:
+            for chunk in chunks:
                 if context.stopped:
                     stream.cancel()
                     raise PortalError("the job was aborted")

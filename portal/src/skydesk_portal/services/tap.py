@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pyarrow as pa
 
 from skydesk_portal.adql import Translation, translate
 from skydesk_portal.config import PortalConfig
 from skydesk_portal.exceptions import PortalError, UsageError
-from skydesk_portal.log import get_logger
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.tables import Catalog, ColumnInfo, SchemaInfo, TableInfo
 from skydesk_portal.models.tap import TapRequest
-from skydesk_portal.services.catalogs import CatalogService
+from skydesk_portal.services.cache import ResultCache
+from skydesk_portal.services.catalogs import CatalogService, QueryView
+from skydesk_portal.services.history import HistoryService
 from skydesk_portal.services.jobs import JobService
-from skydesk_portal.vo.formats import TableWriter, create_writer, find_format
+from skydesk_portal.services.tap_stream import (
+    Outcome,
+    StoredStream,
+    StreamOptions,
+    TableStream,
+    TapStream,
+)
+from skydesk_portal.vo.descriptors import describe_services
+from skydesk_portal.vo.formats import choose_format
 from skydesk_portal.vo.uploads import UploadedTable, read_upload
-from skydesk_portal.vo.votable import finish_columns, to_declared
+from skydesk_portal.vo.votable import to_declared
 
-if TYPE_CHECKING:
-    from skydesk_portal.storage.engine import RunningQuery
-
-__all__ = ["QueryResult", "TapService", "TapStream"]
+__all__ = ["PreparedQuery", "QueryResult", "TapService", "TapStream"]
 
 
 _OWN_RESULT = re.compile(
@@ -52,95 +58,42 @@ class QueryResult:
     overflow: bool
 
 
-class TapStream:
-    """A result on its way out.
+@dataclass(frozen=True)
+class PreparedQuery:
+    """A query that has been accepted and not yet been run.
 
     Parameters
     ----------
-    running
-        The running query.
+    request
+        What was asked.
+    view
+        Tables of the caller and the engine.
+    catalog
+        These tables and the uploaded ones.
     translation
-        What it was made from.
+        What the engine will be told.
     maxrec
         Rows to let through.
-    format_name
-        Key of `skydesk_portal.vo.formats.FORMATS`.
+    uploads
+        Uploaded tables by their name in the engine.
     """
 
-    def __init__(
-        self, running: RunningQuery, translation: Translation, maxrec: int, format_name: str
-    ) -> None:
-        self._running = running
-        self._maxrec = maxrec
-        self.rows = 0
-        self.overflow = False
-        try:
-            self.schema = running.schema
-            self.columns = finish_columns(translation.columns, running.schema)
-            self._batches = running.batches()
-            # The first rows are awaited here, so that an early failure still gets its own status.
-            self._first = next(self._batches, None)
-        except BaseException:
-            running.close()
-            raise
-        self._writer: TableWriter = create_writer(format_name, self.columns)
+    request: TapRequest
+    view: QueryView
+    catalog: Catalog
+    translation: Translation
+    maxrec: int
+    uploads: Mapping[str, pa.Table]
 
     @property
-    def media_type(self) -> str:
-        """Media type of the document."""
-        return self._writer.media_type
-
-    def cancel(self) -> None:
-        """Stop the query from another thread."""
-        self._running.cancel()
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Go through the rows up to MAXREC."""
-        try:
-            batch = self._first
-            while batch is not None:
-                room = self._maxrec - self.rows
-                if batch.num_rows > room:
-                    self.overflow = True
-                    batch = batch.slice(0, room)
-                self.rows += batch.num_rows
-                if batch.num_rows:
-                    yield batch
-                if self.overflow:
-                    return
-                batch = next(self._batches, None)
-        finally:
-            self._running.close()
-
-    def chunks(self, *, strict: bool = False) -> Iterator[bytes]:
-        """Go through the bytes of the document.
-
-        Parameters
-        ----------
-        strict
-            Raise a failure instead of ending the document with it.
-
-        Yields
-        ------
-        bytes
-            The next part.
-
-        Raises
-        ------
-        PortalError
-            If ``strict`` and the query fails.
-        """
-        yield self._writer.begin()
-        error: str | None = None
-        try:
-            for batch in self.batches():
-                yield self._writer.rows(batch)
-        except PortalError as failure:
-            if strict:
-                raise
-            get_logger().warning("query failed while streaming", code=failure.code, error=str(failure))
-            error = str(failure)
-        yield self._writer.end(overflow=self.overflow, error=error)
+    def repeatable(self) -> bool:
+        """Whether everybody who sees the same release gets the same answer each time."""
+        return (
+            not self.uploads
+            and bool(self.translation.tables)
+            and all(table.release for table in self.translation.tables)
+            and "random()" not in self.translation.sql.lower()
+        )
 
 
 class TapService:
@@ -156,13 +109,32 @@ class TapService:
         Limits.
     url
         Public base address.
+    cache
+        Keeps answers for a while.
+    history
+        Remembers who asked what.
+    spool
+        Folder for rows that have to wait for the last one.
     """
 
-    def __init__(self, catalogs: CatalogService, jobs: JobService, config: PortalConfig, url: str) -> None:
+    def __init__(
+        self,
+        catalogs: CatalogService,
+        jobs: JobService,
+        config: PortalConfig,
+        url: str,
+        *,
+        cache: ResultCache,
+        history: HistoryService,
+        spool: Path,
+    ) -> None:
         self._catalogs = catalogs
         self._jobs = jobs
         self._config = config
         self._url = url
+        self._cache = cache
+        self._history = history
+        self._spool = spool
 
     def catalog_for(self, identity: Identity) -> Catalog:
         """Return the tables that a caller may query."""
@@ -215,7 +187,19 @@ class TapService:
         QueryError, UsageError
             If the request is not accepted.
         """
-        format_name = find_format(request.response_format)
+        prepared = self.prepare(identity, request, files=files, offset=offset)
+        return self._start(prepared, timeout_s, on_start, None, None, {})
+
+    def prepare(
+        self,
+        identity: Identity,
+        request: TapRequest,
+        *,
+        files: Mapping[str, bytes] | None = None,
+        offset: int = 0,
+    ) -> PreparedQuery:
+        """Translate a query and read what comes with it, see `open_stream`."""
+        choose_format(request.response_format)
         wanted = self._config.default_rows if request.maxrec is None else request.maxrec
         maxrec = min(wanted, self._config.maximum_rows)
         view = self._catalogs.view_for(identity)
@@ -223,8 +207,114 @@ class TapService:
         catalog = _with_uploads(view.catalog, uploads) if uploads else view.catalog
         translation = translate(request.query, catalog, limit=maxrec + 1, offset=offset)
         tables = {upload.key: upload.table for upload in uploads}
-        running = view.engine.start(translation.sql, timeout_s=timeout_s, uploads=tables, on_start=on_start)
-        return TapStream(running, translation, maxrec, format_name)
+        return PreparedQuery(request, view, catalog, translation, maxrec, tables)
+
+    def answer(
+        self,
+        identity: Identity,
+        request: TapRequest,
+        *,
+        timeout_s: float,
+        files: Mapping[str, bytes] | None = None,
+        on_start: Callable[[Callable[[], None]], None] | None = None,
+        job_id: str | None = None,
+        fresh: bool = False,
+    ) -> TableStream:
+        """Answer a query from the cache or the engine, and remember it in the caller's history.
+
+        Parameters
+        ----------
+        identity, request, timeout_s, files, on_start
+            See `open_stream`.
+        job_id
+            The job that asks, `None` for a synchronous query.
+        fresh
+            Do not take a stored answer.
+
+        Returns
+        -------
+        TableStream
+            The answer, ready to be read.
+
+        Raises
+        ------
+        QueryError, UsageError
+            If the request is not accepted.
+        """
+        mode = "sync" if job_id is None else "async"
+        record = self._history.create_recorder(identity, request, mode, job_id)
+        try:
+            prepared = self.prepare(identity, request, files=files)
+        except UsageError as error:
+            record(Outcome("ERROR", 0, overflow=False, seconds=0.0, error=str(error)))
+            raise
+        if not prepared.repeatable:
+            return self._start(
+                prepared, timeout_s, on_start, record, None, {"Cache-Status": "skydesk; fwd=bypass"}
+            )
+        form, media_type = choose_format(request.response_format)
+        key = self._cache.make_key(
+            prepared.translation.sql,
+            prepared.translation.columns,
+            prepared.maxrec,
+            media_type,
+            request.query,
+            self._url,
+            self._catalogs.releases.stamp,
+            sorted(schema.name for schema in prepared.catalog.schemas),
+        )
+        stored = None if fresh else self._cache.find(key)
+        if stored is not None:
+            headers = {
+                "Cache-Status": f"skydesk; hit; ttl={stored.left_s:.0f}",
+                "Age": f"{stored.age_s:.0f}",
+            }
+            options = StreamOptions(form, media_type, headers=headers, on_end=record)
+            try:
+                return StoredStream(stored.path, stored.rows, options, overflow=stored.overflow)
+            except FileNotFoundError:
+                # Forgotten between the look and the opening.
+                pass
+        why = "request" if fresh else "miss"
+        headers = {"Cache-Status": f"skydesk; fwd={why}"}
+        return self._start(prepared, timeout_s, on_start, record, key, headers)
+
+    def _start(
+        self,
+        prepared: PreparedQuery,
+        timeout_s: float,
+        on_start: Callable[[Callable[[], None]], None] | None,
+        record: Callable[[Outcome], None] | None,
+        key: str | None,
+        headers: Mapping[str, str],
+    ) -> TapStream:
+        form, media_type = choose_format(prepared.request.response_format)
+        self._spool.mkdir(parents=True, exist_ok=True)
+        try:
+            running = prepared.view.engine.start(
+                prepared.translation.sql, timeout_s=timeout_s, uploads=prepared.uploads, on_start=on_start
+            )
+        except PortalError as error:
+            if record is not None:
+                record(Outcome("ERROR", 0, overflow=False, seconds=0.0, error=str(error)))
+            raise
+        options = StreamOptions(
+            form,
+            media_type,
+            infos={"QUERY": prepared.request.query},
+            spool=self._spool,
+            headers=headers,
+            sink=None if key is None else self._cache.create_writer(key),
+            on_end=record,
+        )
+        tables, catalog = prepared.translation.tables, prepared.catalog
+        return TapStream(
+            running,
+            prepared.translation,
+            prepared.maxrec,
+            options,
+            lambda columns: describe_services(columns, tables, catalog, self._url),
+        )
 
     def run_query(
         self,

@@ -2,85 +2,160 @@
 
 from __future__ import annotations
 
-import io
-import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from skydesk_portal.exceptions import UsageError
 from skydesk_portal.models.tables import ColumnInfo
-from skydesk_portal.vo.votable import VOTableWriter, arrow_type, to_declared
+from skydesk_portal.vo.fits_table import FitsWriter
+from skydesk_portal.vo.parquet_table import ArrowWriter, ParquetWriter
+from skydesk_portal.vo.sqlite_table import SqliteWriter
+from skydesk_portal.vo.text_table import DelimitedWriter, JsonWriter
+from skydesk_portal.vo.votable import VOTableWriter
 
-__all__ = ["FORMATS", "TableWriter", "create_writer", "find_format"]
-
-FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "votable": (
-        "application/x-votable+xml",
-        ("votable", "votable/b2", "application/x-votable+xml;serialization=binary2"),
-    ),
-    "votable/td": (
-        "application/x-votable+xml;serialization=tabledata",
-        ("votable/td", "application/x-votable+xml;serialization=tabledata", "text/xml"),
-    ),
-    "csv": ("text/csv", ("csv", "text/csv;header=present")),
-    "tsv": ("text/tab-separated-values", ("tsv",)),
-    "parquet": ("application/vnd.apache.parquet", ("parquet",)),
-    "json": ("application/json", ("json",)),
-}
-"""Formats by short name: media type and the other words that mean it."""
+__all__ = ["FORMATS", "TableFormat", "TableWriter", "choose_format", "create_writer", "find_format"]
 
 
 class TableWriter(Protocol):
     """Something that writes a table as a stream of byte strings."""
 
-    @property
-    def media_type(self) -> str:
-        """Media type of the document."""
+    tells_errors: bool
+    """Whether the document has a place for what goes wrong after its begin."""
 
     def begin(self) -> bytes:
         """Return everything before the first row."""
 
     def rows(self, batch: pa.RecordBatch) -> bytes:
-        """Return some rows."""
+        """Return some rows; empty where they have to wait for the last one."""
 
-    def end(self, *, overflow: bool = False, error: str | None = None) -> bytes:
-        """Return everything after the last row."""
+    def finish(self, *, overflow: bool = False, error: str | None = None) -> Iterator[bytes]:
+        """Go through everything after the last row."""
+
+    def close(self) -> None:
+        """Give back what the writer holds; may be called at any time and more than once."""
 
 
-def find_format(word: str | None) -> str:
-    """Return the short name of a format.
+@dataclass(frozen=True)
+class TableFormat:
+    """One format of tables.
+
+    Parameters
+    ----------
+    name
+        Short name, which RESPONSEFORMAT takes.
+    media_type
+        Media type of the answer.
+    aliases
+        Other short names and media types that mean it.
+    extension
+        Ending of file names.
+    description
+        What it is, in a few words.
+    ivo_id
+        Identifier in TAPRegExt 1.0, if there is one.
+    compresses
+        Whether gzip makes it much smaller.
+    """
+
+    name: str
+    media_type: str
+    aliases: tuple[str, ...]
+    extension: str
+    description: str
+    ivo_id: str | None = None
+    compresses: bool = True
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Everything that RESPONSEFORMAT takes for it."""
+        return (self.name, self.media_type, *self.aliases)
+
+
+_VOTABLE = "application/x-votable+xml"
+_STANDARD = "ivo://ivoa.net/std/TAPRegExt#output-votable-"
+FORMATS: dict[str, TableFormat] = {
+    made.name: made
+    for made in (
+        TableFormat(
+            "votable", f"{_VOTABLE};serialization=binary2", (_VOTABLE, "votable/b2"), "vot", "VOTable with BINARY2",
+            f"{_STANDARD}binary2",
+        ),
+        TableFormat(
+            "votable/td", f"{_VOTABLE};serialization=tabledata", ("text/xml", "application/xml"), "vot",
+            "VOTable with TABLEDATA", f"{_STANDARD}td",
+        ),
+        TableFormat("csv", "text/csv;header=present", ("text/csv",), "csv", "comma-separated values"),
+        TableFormat("tsv", "text/tab-separated-values", (), "tsv", "tab-separated values"),
+        TableFormat("fits", "application/fits", ("image/fits",), "fits", "FITS binary table"),
+        TableFormat(
+            "parquet", "application/vnd.apache.parquet", ("voparquet", "application/x-parquet"), "parquet", "VOParquet 1.0",
+            compresses=False,
+        ),
+        TableFormat("json", "application/json", (), "json", "JSON, identifiers of 64 bits as strings"),
+        TableFormat("sqlite", "application/vnd.sqlite3", ("application/x-sqlite3",), "sqlite", "SQLite file"),
+        TableFormat(
+            "arrow", "application/vnd.apache.arrow.stream", (), "arrow", "Arrow IPC stream", compresses=False
+        ),
+    )
+}  # fmt: skip
+"""Formats by short name; the first is the default."""
+
+
+def choose_format(word: str | None) -> tuple[TableFormat, str]:
+    """Find out what a caller means with RESPONSEFORMAT.
 
     Parameters
     ----------
     word
-        What the caller asked for, `None` for the default.
+        Short name or media type in any case, `None` for the default.
 
     Returns
     -------
+    TableFormat
+        The format.
     str
-        Key of `FORMATS`.
+        Media type of the answer: the one that was asked for by its name
+        (DALI 1.1, section 3.4.3), else the format's own.
 
     Raises
     ------
     UsageError
         If the format is not offered.
     """
-    if word is None or not word.strip():
-        return "votable"
-    asked = word.strip().lower().replace(" ", "")
-    for name, (media_type, aliases) in FORMATS.items():
-        if asked in (name, media_type, *aliases):
-            return name
-    if asked.startswith("text/csv"):
-        return "csv"
-    raise UsageError(f"RESPONSEFORMAT {word[:60]!r} is not offered: {', '.join(FORMATS)}")
+    asked = "".join((word or "").split()).lower().replace('"', "")
+    if not asked:
+        asked = "votable"
+    parts = [part for part in asked.split(";") if part and not part.startswith("charset=")]
+    wanted = ";".join(parts)
+    base, _, detail = wanted.partition(";")
+    if base in {"text/xml", "application/xml"} and detail:
+        # The two names of a VOTable take the same parameters.
+        wanted = f"{_VOTABLE};{detail}"
+    for found in FORMATS.values():
+        if wanted in found.words:
+            named = wanted.split("/")[0] in {"application", "text", "image"}
+            return found, f"{base};{detail}".rstrip(";") if named else found.media_type
+    offered = ", ".join(f"{found.name} ({found.media_type})" for found in FORMATS.values())
+    raise UsageError(f"RESPONSEFORMAT {(word or '')[:60]!r} is not offered; there are: {offered}")
+
+
+def find_format(word: str | None) -> str:
+    """Return the short name of a format, see `choose_format`."""
+    return choose_format(word)[0].name
 
 
 def create_writer(
-    name: str, columns: tuple[ColumnInfo, ...], infos: dict[str, str] | None = None, extra: str = ""
+    name: str,
+    columns: tuple[ColumnInfo, ...],
+    *,
+    infos: Mapping[str, str] | None = None,
+    extra: str = "",
+    field_ids: Mapping[str, str] | None = None,
+    spool: Path | None = None,
 ) -> TableWriter:
     """Make the writer of a format.
 
@@ -90,141 +165,29 @@ def create_writer(
         Key of `FORMATS`.
     columns
         Declared columns.
-    infos, extra
-        See `VOTableWriter`; other formats leave them out.
+    infos, extra, field_ids
+        See `VOTableWriter`; formats without a place for them leave them out.
+    spool
+        Folder for rows that have to wait; the system's own by default.
 
     Returns
     -------
     TableWriter
         A fresh writer for one table.
     """
-    if name in {"votable", "votable/td"}:
-        return VOTableWriter(columns, binary=name == "votable", infos=infos, extra=extra)
-    if name in {"csv", "tsv"}:
-        return _TextWriter(columns, "," if name == "csv" else "\t")
-    if name == "parquet":
-        return _ParquetWriter(columns)
-    return _JsonWriter(columns)
 
+    def votable(*, binary: bool) -> VOTableWriter:
+        return VOTableWriter(columns, binary=binary, infos=infos, extra=extra, field_ids=field_ids)
 
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    # Text has no arrays: they are written as in TABLEDATA, numbers with blanks between.
-    arrays = [
-        pa.array([None if v is None else " ".join(map(repr, v)) for v in array.to_pylist()], pa.string())
-        if pa.types.is_list(array.type)
-        else array
-        for array in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
-
-
-class _TextWriter:
-    def __init__(self, columns: tuple[ColumnInfo, ...], delimiter: str) -> None:
-        self.columns = columns
-        self.delimiter = delimiter
-
-    @property
-    def media_type(self) -> str:
-        return (
-            "text/csv;charset=utf-8;header=present"
-            if self.delimiter == ","
-            else "text/tab-separated-values;charset=utf-8"
-        )
-
-    def begin(self) -> bytes:
-        def cell(name: str) -> str:
-            special = any(c in name for c in (self.delimiter, '"', "\n"))
-            return '"' + name.replace('"', '""') + '"' if special else name
-
-        return (self.delimiter.join(cell(column.name) for column in self.columns) + "\r\n").encode()
-
-    def rows(self, batch: pa.RecordBatch) -> bytes:
-        sink = io.BytesIO()
-        options = pacsv.WriteOptions(
-            include_header=False, delimiter=self.delimiter, quoting_style="needed", eol="\r\n"
-        )
-        pacsv.write_csv(pa.Table.from_batches([_plain(to_declared(batch, self.columns))]), sink, options)
-        return sink.getvalue()
-
-    def end(self, *, overflow: bool = False, error: str | None = None) -> bytes:
-        # CSV has no place for a status; an error must still not look like a complete answer.
-        return f"# ERROR: {error}\r\n".encode() if error is not None else b""
-
-
-class _ParquetWriter:
-    """VOParquet 1.0: the VOTable header rides in the file's metadata."""
-
-    def __init__(self, columns: tuple[ColumnInfo, ...]) -> None:
-        self.columns = columns
-        header = VOTableWriter(columns, binary=False)
-        document = header.begin() + header.end()
-        self.schema = pa.schema([pa.field(c.name, arrow_type(c)) for c in columns]).with_metadata(
-            {"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": document.decode()}
-        )
-        self.sink = io.BytesIO()
-        self.writer = pq.ParquetWriter(self.sink, self.schema, compression="zstd")
-
-    @property
-    def media_type(self) -> str:
-        return "application/vnd.apache.parquet"
-
-    def _drain(self) -> bytes:
-        out = self.sink.getvalue()[self._sent() :]
-        self.sent = self._sent() + len(out)
-        return out
-
-    def _sent(self) -> int:
-        return getattr(self, "sent", 0)
-
-    def begin(self) -> bytes:
-        return self._drain()
-
-    def rows(self, batch: pa.RecordBatch) -> bytes:
-        declared = to_declared(batch, self.columns)
-        self.writer.write_batch(pa.RecordBatch.from_arrays(declared.columns, schema=self.schema))
-        return self._drain()
-
-    def end(self, *, overflow: bool = False, error: str | None = None) -> bytes:
-        if error is not None:
-            # Without its footer the file cannot be mistaken for a whole one.
-            return b""
-        self.writer.close()
-        return self._drain()
-
-
-class _JsonWriter:
-    def __init__(self, columns: tuple[ColumnInfo, ...]) -> None:
-        self.columns = columns
-        self.first = True
-
-    @property
-    def media_type(self) -> str:
-        return "application/json"
-
-    def begin(self) -> bytes:
-        keys = ("name", "datatype", "arraysize", "xtype", "unit", "ucd", "utype", "description")
-        metadata = [{k: getattr(c, k) for k in keys if getattr(c, k)} for c in self.columns]
-        return f'{{"metadata": {json.dumps(metadata)}, "data": ['.encode()
-
-    def rows(self, batch: pa.RecordBatch) -> bytes:
-        declared = to_declared(batch, self.columns)
-        cells = []
-        for array, column in zip(declared.columns, self.columns, strict=True):
-            values = array.to_pylist()
-            if column.datatype == "long":
-                # A JavaScript number cannot hold 64 bits.
-                values = [None if v is None else str(v) for v in values]
-            elif column.datatype in {"float", "double"}:
-                values = [v if not isinstance(v, float) or v - v == 0 else None for v in values]
-            cells.append(values)
-        lines = [json.dumps(row) for row in zip(*cells, strict=True)]
-        if not lines:
-            return b""
-        lead = "\n" if self.first else ",\n"
-        self.first = False
-        return (lead + ",\n".join(lines)).encode()
-
-    def end(self, *, overflow: bool = False, error: str | None = None) -> bytes:
-        status = "ERROR" if error is not None else "OVERFLOW" if overflow else "OK"
-        tail = f', "error": {json.dumps(error)}' if error is not None else ""
-        return f'\n], "status": "{status}"{tail}}}\n'.encode()
+    makers: dict[str, Callable[[], TableWriter]] = {
+        "votable": lambda: votable(binary=True),
+        "votable/td": lambda: votable(binary=False),
+        "csv": lambda: DelimitedWriter(columns, ","),
+        "tsv": lambda: DelimitedWriter(columns, "\t"),
+        "fits": lambda: FitsWriter(columns, infos or {}, spool),
+        "parquet": lambda: ParquetWriter(columns, votable(binary=False)),
+        "json": lambda: JsonWriter(columns),
+        "sqlite": lambda: SqliteWriter(columns, infos or {}, spool),
+        "arrow": lambda: ArrowWriter(columns),
+    }
+    return makers[name]()

@@ -38,6 +38,7 @@ _GEOMETRY = (
     "POINT", "CIRCLE", "BOX", "POLYGON", "REGION", "CONTAINS", "INTERSECTS", "AREA", "CENTROID", "DISTANCE", "COORD1",
     "COORD2", "COORDSYS",
 )  # fmt: skip
+_MEDIA_TYPES = ("application/x-votable+xml", "text/xml")
 _OPTIONAL = {
     "adql-common-table": ("WITH",),
     "adql-sets": ("UNION", "EXCEPT", "INTERSECT"),
@@ -100,13 +101,14 @@ def tap_capability(base_url: str, config: PortalConfig) -> list[Any]:
         output_format=[
             OutputFormat(
                 mime=media_type,
-                alias=[name, *(a for a in aliases if "/" not in a and a != name)],
-                ivo_id={
-                    "votable": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary2",
-                    "votable/td": "ivo://ivoa.net/std/TAPRegExt#output-votable-td",
-                }.get(name),
+                # Media types belong into elements of their own: aliases are the short names.
+                alias=[w for w in found.words if w.partition("/")[0] not in {"application", "text", "image"}]
+                if media_type == found.media_type
+                else [],
+                ivo_id=found.ivo_id if media_type == found.media_type else None,
             )
-            for name, (media_type, aliases) in FORMATS.items()
+            for found in FORMATS.values()
+            for media_type in (found.media_type, *(w for w in found.aliases if w in _MEDIA_TYPES))
         ],
         upload_method=[
             UploadMethod(ivo_id=f"ivo://ivoa.net/std/TAPRegExt#upload-{method}")

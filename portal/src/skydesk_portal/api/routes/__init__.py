@@ -2,16 +2,29 @@
 
 from fastapi import APIRouter
 
-from skydesk_portal.api.routes import batch, cutout, datalink, discovery, health, sia, tap, webdav
+from skydesk_portal.api.routes import (
+    batch,
+    cutout,
+    datalink,
+    discovery,
+    health,
+    hips,
+    history,
+    sia,
+    tap,
+    webdav,
+)
 
 __all__ = ["ALL_ROUTERS"]
 
 ALL_ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     tap.router,
+    history.router,
     sia.router,
     cutout.router,
     datalink.router,
+    hips.router,
     discovery.router,
     batch.router,
     webdav.router,

@@ -7,6 +7,7 @@ from typing import Annotated
 from xml.sax.saxutils import escape
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
 
 from skydesk_portal.api.dependencies import FactoryDependency, FormDependency, get_pool, require
 from skydesk_portal.api.routes.uws import create_uws_router
@@ -15,7 +16,7 @@ from skydesk_portal.exceptions import NotFoundError
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.models.tap import parse_tap_request
-from skydesk_portal.services.tap import TapStream
+from skydesk_portal.services.tap_stream import TableStream
 from skydesk_portal.vo.vosi import availability_xml, capabilities_xml, table_xml, tables_xml, tap_capability
 
 __all__ = ["router"]
@@ -36,14 +37,19 @@ async def run_sync(
     pool = get_pool(request)
     service = factory.create_tap_service()
 
-    def begin() -> TapStream:
-        return service.open_stream(
-            identity, asked, timeout_s=factory.settings.portal.sync_seconds, files=form.files
+    wishes = request.headers.get("cache-control", "").lower()
+
+    def begin() -> TableStream:
+        return service.answer(
+            identity,
+            asked,
+            timeout_s=factory.settings.portal.sync_seconds,
+            files=form.files,
+            fresh="no-cache" in wishes or "no-store" in wishes,
         )
 
     stream = await loop.run_in_executor(pool, begin)
-
-    return stream_table(stream, pool)
+    return await stream_table(request, stream, pool)
 
 
 @router.get(PREFIX + "/tables", summary="Describe all tables (VOSI)")
@@ -119,6 +125,12 @@ def _example(name: str, title: str, query: str, table: str) -> str:
         f'<div typeof="example" id="{name}" resource="#{name}">\n<h2 property="name">{escape(title)}</h2>\n'
         f'<p>Asks <em property="table">{escape(table)}</em>:</p>\n<pre property="query">{escape(query)}</pre>\n</div>'
     )
+
+
+@router.post(PREFIX + "/async/{job_id}/rerun", summary="Run what a job was made for again, in a new job")
+async def rerun_job(job_id: str, factory: FactoryDependency, identity: Caller) -> Response:
+    job = await asyncio.to_thread(factory.create_history_service().rerun_job, identity, job_id)
+    return RedirectResponse(f"{factory.settings.url}{PREFIX}/async/{job.id}", status_code=303)
 
 
 router.include_router(create_uws_router(PREFIX + "/async", JobKind.TAP, "read:tap"))
