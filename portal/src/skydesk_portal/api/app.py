@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 
+from skydesk_portal.api.access import AccessMiddleware
 from skydesk_portal.api.errors import install_error_handlers
+from skydesk_portal.api.metrics import Metrics
 from skydesk_portal.api.routes import ALL_ROUTERS
 from skydesk_portal.config import PortalSettings
 from skydesk_portal.factory import Factory, create_factory
@@ -22,7 +20,6 @@ from skydesk_portal.log import get_logger
 
 __all__ = ["create_app"]
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _SWEEP_S = 60.0
 
 
@@ -71,7 +68,13 @@ def create_app(settings: PortalSettings, factory: Factory | None = None) -> Fast
     app.state.ready = False
     app.state.pool = ThreadPoolExecutor(settings.portal.query_threads, thread_name_prefix="query")
     install_error_handlers(app)
-    app.middleware("http")(_log_requests)
+    app.state.metrics = Metrics(lambda: services.create_job_service().store.count_phases())
+    app.add_middleware(
+        AccessMiddleware,
+        limits=services.create_limit_service,
+        metrics=app.state.metrics,
+        request_bytes=settings.portal.request_bytes,
+    )
     for router in ALL_ROUTERS:
         app.include_router(router)
     return app
@@ -82,6 +85,7 @@ async def _sweep(services: Factory) -> None:
         try:
             for sweep in (
                 services.create_job_service().sweep,
+                services.create_limit_service().sweep,
                 services.create_history_service().sweep,
                 services.create_result_cache().sweep,
             ):
@@ -89,24 +93,3 @@ async def _sweep(services: Factory) -> None:
         except Exception:  # noqa: BLE001 - a background loop must outlive one failure
             get_logger().exception("sweeping failed")
         await asyncio.sleep(_SWEEP_S)
-
-
-async def _log_requests(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    given = request.headers.get("x-request-id", "")
-    request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id)
-    begin = time.perf_counter()
-    response = await call_next(request)
-    response.headers["X-Request-ID"] = request_id
-    if not request.url.path.endswith("/health"):
-        # The path only: a query string may hold positions and names that are nobody else's business.
-        get_logger().info(
-            "request",
-            method=request.method,
-            path=request.url.path,
-            status=response.status_code,
-            ms=round(1000 * (time.perf_counter() - begin), 1),
-            user=getattr(request.state, "user", None),
-        )
-    return response

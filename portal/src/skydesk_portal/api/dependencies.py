@@ -11,12 +11,32 @@ import structlog
 from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 
-from skydesk_portal.exceptions import AuthenticationError, ForbiddenError, TooLargeError, UsageError
+from skydesk_portal.exceptions import (
+    AuthenticationError,
+    ForbiddenError,
+    PortalError,
+    TooLargeError,
+    UsageError,
+)
 from skydesk_portal.factory import Factory
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.services.identity import find_token
+from skydesk_portal.services.limits import service_of
 
-__all__ = ["FactoryDependency", "Form", "FormDependency", "get_factory", "get_pool", "read_form", "require"]
+__all__ = [
+    "FactoryDependency",
+    "Form",
+    "FormDependency",
+    "get_factory",
+    "get_pool",
+    "read_form",
+    "require",
+    "require_admin",
+]
+
+
+_FORM_BYTES = 4_000_000
+_FORM_FIELDS = 10_000
 
 
 def get_factory(request: Request) -> Factory:
@@ -27,6 +47,43 @@ def get_factory(request: Request) -> Factory:
 def get_pool(request: Request) -> ThreadPoolExecutor:
     """Return the threads that synchronous queries run in."""
     return cast("ThreadPoolExecutor", request.app.state.pool)
+
+
+async def _identify(request: Request) -> Identity:
+    token = find_token(request.headers)
+    if token is None:
+        raise AuthenticationError("sign in first: the request carries no token")
+    identity = await get_factory(request).create_identity_client().get_identity(token)
+    request.state.user = identity.name
+    structlog.contextvars.bind_contextvars(user=identity.name)
+    return identity
+
+
+def _let_in(request: Request, identity: Identity) -> None:
+    # A request may pass several checks; it is counted once.
+    if getattr(request.state, "ticket", None) is not None:
+        return
+    path = request.url.path
+    limits = get_factory(request).create_limit_service()
+    ticket = limits.enter(identity, service_of(path), query=path.endswith("/sync"))
+    request.state.ticket, request.state.limit_headers = ticket, ticket.headers
+
+
+async def require_admin(request: Request) -> Identity:
+    """Let only administrators in.
+
+    Raises
+    ------
+    AuthenticationError
+        If the request carries no valid token.
+    ForbiddenError
+        If the caller is no administrator.
+    """
+    identity = await _identify(request)
+    if not identity.admin:
+        raise ForbiddenError("this is for administrators only")
+    _let_in(request, identity)
+    return identity
 
 
 def require(scope: str) -> Callable[[Request], Awaitable[Identity]]:
@@ -45,14 +102,10 @@ def require(scope: str) -> Callable[[Request], Awaitable[Identity]]:
     """
 
     async def check(request: Request) -> Identity:
-        token = find_token(request.headers)
-        if token is None:
-            raise AuthenticationError("sign in first: the request carries no token")
-        identity = await get_factory(request).create_identity_client().get_identity(token)
+        identity = await _identify(request)
         if scope not in identity.scopes:
             raise ForbiddenError(f"the token does not have the scope {scope}")
-        request.state.user = identity.name
-        structlog.contextvars.bind_contextvars(user=identity.name)
+        _let_in(request, identity)
         return identity
 
     check.scope = scope  # type: ignore[attr-defined]
@@ -107,9 +160,18 @@ async def read_form(request: Request) -> Form:
         if length.isdigit() and int(length) > 2 * limit + 1_000_000:
             raise TooLargeError(f"the request is larger than the {limit} bytes that an upload may have")
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        if kind == "application/x-www-form-urlencoded":
+            # Millions of empty fields fit into what an upload may have, and each costs a hundred times its size.
+            body = await request.body()
+            if len(body) > _FORM_BYTES or body.count(b"&") > _FORM_FIELDS:
+                raise TooLargeError(
+                    f"a form without files has at most {_FORM_BYTES} bytes and {_FORM_FIELDS} fields"
+                )
         if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
             try:
                 form = await request.form(max_part_size=limit)
+            except PortalError:
+                raise
             except Exception as error:  # the parser's errors have no common class
                 raise UsageError(f"the form cannot be read: {str(error)[:100]}") from error
             for key, value in form.multi_items():

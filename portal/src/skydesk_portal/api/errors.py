@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from skydesk_portal.exceptions import PortalError, QueryError
+from skydesk_portal.exceptions import PortalError, QueryError, RateLimitError
 from skydesk_portal.log import get_logger
 from skydesk_portal.vo.dali import error_votable
 
@@ -75,7 +75,7 @@ async def _portal_error(request: Request, error: Exception) -> Response:
         place = (error.line, error.column)
     if error.status >= 500:
         get_logger().error("request failed", code=error.code, error=str(error), path=request.url.path)
-    return render_error(
+    answer = render_error(
         request.url.path,
         status=error.status,
         code=error.code,
@@ -83,6 +83,9 @@ async def _portal_error(request: Request, error: Exception) -> Response:
         message=str(error),
         place=place,
     )
+    if isinstance(error, RateLimitError):
+        answer.headers.update({**error.headers, "Retry-After": str(error.retry_after_s)})
+    return answer
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
