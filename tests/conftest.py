@@ -24,7 +24,7 @@ __all__ = ["bare_stack", "running_stack"]
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # what tests share lies in tests/support
-pytest_plugins = ["support.stack", "support.services", "support.postgres"]
+pytest_plugins = ["support.stack", "support.services", "support.products", "support.postgres"]
 DEMO_BUILD_LIMIT_S = 600
 STACK_FIXTURES = {"running_stack", "signed_in_page"}
 DRIFT_FIXTURE = "drift"

@@ -394,7 +394,12 @@ def _stack(parts: list[dict[str, Any]], units: dict[str, str]) -> pa.Table:
 
 
 def make_synthetic_release(
-    path: Path | str, name: str = "demo", objects: int = 2000, visits: int = 20, seed: int = 20261120
+    path: Path | str,
+    name: str = "demo",
+    objects: int = 2000,
+    visits: int = 20,
+    seed: int = 20261120,
+    products: bool = False,
 ) -> Release:
     """Make a small release without the pipelines.
 
@@ -408,6 +413,8 @@ def make_synthetic_release(
         Size of the survey; three of the visits have images.
     seed
         Seed of everything random; equal arguments give equal tables.
+    products
+        Whether HiPS are made too, which takes a few seconds.
 
     Returns
     -------
@@ -439,4 +446,6 @@ def make_synthetic_release(
             calibrations = [r for r in refs if r.datasetType.isCalibration()]
             provenance = trace_provenance(repo.butler, refs, calibrations)
             builder.add_images(repo.butler, refs, "synthetic", "SimCam", provenance)
+            if products:
+                builder.add_hips()
         return builder.finish(repo.collection, SKYMAP, "SimCam")

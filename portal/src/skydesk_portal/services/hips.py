@@ -1,0 +1,213 @@
+"""HiPS and coverage maps of releases: which there are, and their files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skydesk_portal.exceptions import NotFoundError
+from skydesk_portal.models.identity import Identity
+from skydesk_portal.pipeline.releases import ReleaseStore
+
+if TYPE_CHECKING:
+    from skydesk_portal.pipeline import Release
+
+__all__ = ["HipsFile", "HipsService"]
+
+_TILE = re.compile(r"Norder(\d{1,2})/Dir(\d{1,20})/Npix(\d{1,20})\.(fits|png)\Z", re.ASCII)
+_ALLSKY = re.compile(r"Norder3/Allsky\.(fits|png)\Z", re.ASCII)
+_MOC = re.compile(r"Moc\.(fits|json|txt)\Z", re.ASCII)
+_PAGES = {"properties": "properties", "": "index.html", "index.html": "index.html"}
+_MEDIA_TYPES = {
+    "fits": "application/fits",
+    "png": "image/png",
+    "json": "application/json",
+    "txt": "text/plain",
+    "html": "text/html; charset=utf-8",
+}
+_LISTED = (
+    "creator_did",
+    "obs_title",
+    "obs_collection",
+    "hips_release_date",
+    "hips_status",
+    "hips_order",
+    "hips_tile_format",
+    "hips_frame",
+    "dataproduct_type",
+    "moc_sky_fraction",
+)
+"""Keywords that the list of HiPS repeats for each of them."""
+
+
+@dataclass(frozen=True)
+class HipsFile:
+    """One file ready to be sent.
+
+    Parameters
+    ----------
+    etag
+        Changes whenever the content does.
+    media_type
+        Its media type.
+    path
+        Where it lies, for files that are sent as they are.
+    text
+        The content, for those that are made.
+    """
+
+    etag: str
+    media_type: str
+    path: Path | None = None
+    text: str | None = None
+
+    def read(self) -> bytes:
+        """Read the content.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such file: HiPS tiles without data do not exist.
+        """
+        if self.text is not None:
+            return self.text.encode()
+        assert self.path is not None, "a file has a path or a text"
+        try:
+            return self.path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFoundError("there is no such tile") from error
+
+
+@lru_cache(maxsize=64)
+def _convert_moc(path: Path, stamp: str, ending: str) -> str:
+    """Write a MOC as JSON or ASCII; the stamp keeps a release that replaced another apart."""
+    from mocpy import MOC
+
+    form = "json" if ending == "json" else "ascii"
+    return str(MOC.load(str(path), format="fits").to_string(format=form)).strip() + "\n"
+
+
+class HipsService:
+    """Finds HiPS, their tiles and coverage maps in releases.
+
+    Parameters
+    ----------
+    releases
+        The releases.
+    url
+        Public base address.
+    """
+
+    def __init__(self, releases: ReleaseStore, url: str) -> None:
+        self._releases = releases
+        self._url = url
+
+    def _get_release(self, identity: Identity, name: str) -> Release:
+        found = self._releases.find(identity, name)
+        if found is None:
+            raise NotFoundError(f"there is no release {name!r}")
+        return found
+
+    def _address(self, release: Release, name: str) -> str:
+        return f"{self._url}/api/hips/v2/{release.name}/{name}"
+
+    def list_sets(self, identity: Identity, release: str | None = None) -> str:
+        """Write the list of HiPS.
+
+        Parameters
+        ----------
+        identity
+            The caller.
+        release
+            Name of the release; all that the caller may read without one.
+
+        Returns
+        -------
+        str
+            One record of ``key = value`` lines for each HiPS, separated by empty lines (HiPS 1.0, section 5.2).
+
+        Raises
+        ------
+        NotFoundError
+            If the caller sees no release of that name.
+        """
+        chosen = (
+            self._releases.list_visible(identity)
+            if release is None
+            else [self._get_release(identity, release)]
+        )
+        records = []
+        for found in chosen:
+            for entry in found.manifest.hips:
+                lines = (found.path / "hips" / entry.name / "properties").read_text(encoding="utf-8")
+                pairs = [line.partition("=") for line in lines.splitlines()]
+                known = {key.strip(): value.strip() for key, _, value in pairs}
+                record = {key: known[key] for key in _LISTED if key in known}
+                record["hips_service_url"] = self._address(found, entry.name)
+                records.append("".join(f"{key:<21}= {value}\n" for key, value in record.items()))
+        return "\n".join(records)
+
+    def find_file(self, identity: Identity, release: str, path: str) -> HipsFile:
+        """Find a file of a release's maps by its address.
+
+        Parameters
+        ----------
+        identity
+            The caller.
+        release
+            Name of the release.
+        path
+            What follows the release in the address: ``Moc.fits`` (also ``.json`` and ``.txt``), or the name of a HiPS
+            with one of its files behind it. Nothing else is ever looked up.
+
+        Returns
+        -------
+        HipsFile
+            The file; reading it may show that it does not exist.
+
+        Raises
+        ------
+        NotFoundError
+            If this can be no file of the release's maps, or the caller sees no such release.
+        """
+        found = self._get_release(identity, release)
+        etag = hashlib.sha256(f"{found.manifest.checksums_sha256}/{path}".encode()).hexdigest()[:24]
+        stamp = f'"{etag}"'
+        if match := _MOC.match(path):
+            return self._moc(found, "survey.fits", match[1], stamp)
+        parts = path.split("/", 2)
+        name, rest = "/".join(parts[:2]), parts[2] if len(parts) > 2 else ""
+        known = {entry.name for entry in found.manifest.hips}
+        if match := _MOC.match(rest):
+            return self._moc(found, f"{name}.fits", match[1], stamp)
+        if name not in known:
+            raise NotFoundError("there is no such map in the release")
+        folder = found.path / "hips" / name
+        if rest == "properties":
+            text = (folder / "properties").read_text(encoding="utf-8")
+            address = self._address(found, name)
+            more = {"hips_service_url": address, "moc_access_url": f"{address}/Moc.fits"}
+            text += "".join(f"{key:<21}= {value}\n" for key, value in more.items())
+            return HipsFile(stamp, "text/plain; charset=utf-8", text=text)
+        if rest in _PAGES:
+            return HipsFile(stamp, _MEDIA_TYPES["html"], folder / "index.html")
+        if match := _ALLSKY.match(rest) or _TILE.match(rest):
+            # What the pattern matched consists of numbers and fixed words: it cannot leave the folder.
+            return HipsFile(stamp, _MEDIA_TYPES[rest.rpartition(".")[2]], folder / match[0])
+        raise NotFoundError("there is no such file in a HiPS")
+
+    def _moc(self, release: Release, file: str, ending: str, stamp: str) -> HipsFile:
+        files = {
+            entry.file.removeprefix("moc/"): release.path / entry.file for entry in release.manifest.mocs
+        }
+        for entry in release.manifest.hips:
+            files.setdefault(f"{entry.name}.fits", release.path / "hips" / entry.name / "Moc.fits")
+        if file not in files:
+            raise NotFoundError("there is no such coverage map in the release")
+        if ending == "fits":
+            return HipsFile(stamp, _MEDIA_TYPES["fits"], files[file])
+        return HipsFile(stamp, _MEDIA_TYPES[ending], text=_convert_moc(files[file], stamp, ending))
