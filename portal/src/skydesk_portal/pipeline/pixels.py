@@ -114,8 +114,8 @@ class ImageHandle:
     def __init__(self, ref: DatasetRef, release: str, path: Path) -> None:
         from lsst.images.serialization import open_archive
 
-        # Piff's PSFs can only be read after the core has repaired the reader.
-        import skydesk_core.storage  # noqa: F401
+        # Piff's PSFs can only be read after the core has repaired the reader, which this import does.
+        import skydesk_core.repo  # noqa: F401
 
         self.ref = ref
         self.release = release
@@ -443,7 +443,7 @@ class PixelStore:
         """Open the Butler of a release and what reads its images ahead of the first request."""
         import lsst.images.serialization  # noqa: F401
 
-        import skydesk_core.storage  # noqa: F401
+        import skydesk_core.repo  # noqa: F401
 
         with self.open_butler(release) as butler:
             butler.collections.query("*")

@@ -160,13 +160,10 @@ def format_fits_compressed(stamp: Stamp) -> bytes:
                 continue
             if not out:
                 out.append(fits.PrimaryHDU())
+            name = hdu.name if hdu.name != "PRIMARY" else "IMAGE"
+            # Level 0: no quantization, so that nothing is lost.
             out.append(
-                fits.CompImageHDU(
-                    hdu.data,
-                    hdu.header,
-                    compression_type="GZIP_2",
-                    name=hdu.name if hdu.name != "PRIMARY" else "IMAGE",
-                )
+                fits.CompImageHDU(hdu.data, hdu.header, name, compression_type="GZIP_2", quantize_level=0.0)
             )
         buffer = io.BytesIO()
         out.writeto(buffer)
