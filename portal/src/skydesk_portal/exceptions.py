@@ -9,6 +9,7 @@ __all__ = [
     "AuthenticationError",
     "BusyError",
     "ConfigError",
+    "DigestError",
     "DiskFullError",
     "FileConflictError",
     "FileSpaceError",
@@ -124,6 +125,14 @@ class FileConflictError(PortalError):
     code = "file_conflict"
     status = 409
     vo_error = "DuplicateNode"
+
+
+class DigestError(PortalError):
+    """What arrived is not what the sender said it would send."""
+
+    code = "digest"
+    status = 412
+    vo_error = "TransferFailed"
 
 
 class FileSpaceError(PortalError):

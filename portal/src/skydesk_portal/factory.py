@@ -29,10 +29,13 @@ from skydesk_portal.services.sia import SiaService
 from skydesk_portal.services.signing import LinkSigner
 from skydesk_portal.services.soda import CutoutExecutor, SodaService
 from skydesk_portal.services.tap import TapService
+from skydesk_portal.services.uploads import UploadService
+from skydesk_portal.services.vospace import TransferExecutor, VospaceService
 from skydesk_portal.storage.duckdb_engine import DuckdbEngine
 from skydesk_portal.storage.history import SqliteHistoryStore
 from skydesk_portal.storage.jobs import SqliteJobStore
 from skydesk_portal.storage.limits import Counters
+from skydesk_portal.storage.vospace import NodePropertyStore
 from skydesk_portal.uws.runner import JobExecutor
 from skydesk_portal.uws.store import JobStore
 
@@ -78,7 +81,7 @@ class Factory:
     def _tap(self) -> TapService:
         return TapService(
             self._catalogs,
-            self._jobs,
+            self._uploads,
             self.settings.portal,
             self.settings.url,
             cache=self._cache,
@@ -104,6 +107,15 @@ class Factory:
     def create_history_service(self) -> HistoryService:
         """Return the queries people have run."""
         return self._history
+
+    @cached_property
+    def _uploads(self) -> UploadService:
+        limit = self.settings.portal.upload_bytes
+        return UploadService(self._jobs, self.create_files_service(), limit, self.settings.url)
+
+    def create_upload_service(self) -> UploadService:
+        """Return what reads tables that people send."""
+        return self._uploads
 
     def create_tap_service(self) -> TapService:
         """Return the query service."""
@@ -139,6 +151,7 @@ class Factory:
         return {
             JobKind.TAP: TapExecutor(self._tap, self._jobs),
             JobKind.CUTOUT: CutoutExecutor(self._soda),
+            JobKind.TRANSFER: TransferExecutor(self.create_vospace_service()),
             JobKind.BATCH: BatchExecutor(self.create_batch_service(), self.settings.portal),
         }
 
@@ -189,6 +202,16 @@ class Factory:
     def create_files_service(self) -> FilesService:
         """Return the files of people."""
         return self._files
+
+    @cached_property
+    def _vospace(self) -> VospaceService:
+        store = NodePropertyStore(self.settings.home / "files.sqlite")
+        seconds = self.settings.portal.link_seconds
+        return VospaceService(self._files, store, self._signer, self._jobs, self.settings.url, seconds)
+
+    def create_vospace_service(self) -> VospaceService:
+        """Return the files of people as nodes of a VOSpace."""
+        return self._vospace
 
     def warm(self) -> None:
         """Pay for imports and for opening the catalogues before the first request does."""

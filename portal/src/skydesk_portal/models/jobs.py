@@ -61,6 +61,7 @@ class JobKind(StrEnum):
     TAP = "tap"
     CUTOUT = "cutout"
     BATCH = "batch"
+    TRANSFER = "transfer"
 
 
 @dataclass(frozen=True)

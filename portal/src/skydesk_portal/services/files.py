@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
+import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ AUTHORITY = "skydesk!files"
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 _MEASURE_S = 60.0
+_BLOCK_BYTES = 1 << 18
 _TYPES = {".vot": "application/x-votable+xml", ".parquet": "application/vnd.apache.parquet",
           ".fits": "application/fits", ".ipynb": "application/x-ipynb+json", ".md": "text/markdown"}  # fmt: skip
 _HTTP_PREFIXES = ("/files/", "/api/files/content/", "/api/files/nodes/", "/api/files/")
@@ -233,6 +235,22 @@ class FilesService:
         if size_bytes is not None and size_bytes > room:
             raise FileSpaceError("there is no space left for this file in your quota")
         return home.begin_write(parts, max(0, room))
+
+    def write_all(self, identity: Identity, path: str, source: BinaryIO, size_bytes: int) -> None:
+        """Write a whole file from an open one.
+
+        Raises
+        ------
+        FileSpaceError
+            If it does not fit.
+        """
+        pending = self.begin_write(identity, path, size_bytes)
+        try:
+            shutil.copyfileobj(source, pending, _BLOCK_BYTES)
+            pending.commit()
+        finally:
+            pending.discard()
+        self.note_change(identity, pending.size_bytes)
 
     def measure_bytes(self, identity: Identity) -> int:
         """Return how much a home folder holds, at most a minute old."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -170,15 +169,8 @@ class _File(_Resource, DAVNonCollection):
 
     def copy_move_single(self, dest_path: str, *, is_move: bool) -> None:
         identity = _caller(self.environ)
-        with _told():
-            pending = self.files.begin_write(identity, dest_path, self.facts.size_bytes)
-            try:
-                with self.files.open_for(identity, self.path) as content:
-                    shutil.copyfileobj(content.stream, pending, _BLOCK_BYTES)
-                pending.commit()
-            finally:
-                pending.discard()
-            self.files.note_change(identity, pending.size_bytes)
+        with _told(), self.files.open_for(identity, self.path) as content:
+            self.files.write_all(identity, dest_path, content.stream, content.size_bytes)
 
 
 class _Sink:

@@ -12,6 +12,7 @@ from skydesk_portal.api.routes import (
     history,
     sia,
     tap,
+    vospace,
     webdav,
 )
 
@@ -27,5 +28,6 @@ ALL_ROUTERS: tuple[APIRouter, ...] = (
     hips.router,
     discovery.router,
     batch.router,
+    vospace.router,
     webdav.router,
 )
