@@ -12,7 +12,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench import dachs
 from bench.browser import measure_browser
+from bench.catalogs import measure_against_peer, measure_load
+from bench.large import make_large_release
 from bench.record import Measurement, render_page, write_measurement
 from bench.services import measure_memory, measure_tap
 from bench.stack import run_skydesk, running
@@ -29,7 +32,17 @@ def main() -> None:
         "--home", type=Path, help="a home folder with a demo release; without it one is built"
     )
     parser.add_argument("--skip-browser", action="store_true", help="leave out what needs a browser")
+    parser.add_argument(
+        "--large",
+        type=Path,
+        metavar="HOME",
+        help="measure only catalogs of 1e7 objects, beside DaCHS; the release is generated in HOME when it is absent",
+    )
     options = parser.parse_args()
+    if options.large is not None:
+        measure_large(options.large)
+        render_page()
+        return
     with tempfile.TemporaryDirectory(prefix="skydesk-bench-") as folder:
         home = options.home or Path(folder) / "home"
         if options.home is None:
@@ -49,6 +62,24 @@ def main() -> None:
             if not options.skip_browser:
                 keep(measure_browser(stack))
     render_page()
+
+
+def measure_large(home: Path) -> None:
+    """Measure catalog queries on the large generated release, beside DaCHS where that is installed."""
+    release = home / "releases" / "large"
+    if not release.exists():
+        release.parent.mkdir(parents=True, exist_ok=True)
+        make_large_release(release)
+    missing = dachs.find_missing()
+    if missing is None and not dachs.is_loaded():
+        dachs.load(release / "catalogs.duckdb")
+    with running(home) as stack:
+        if missing is None:
+            with dachs.serving() as address:
+                keep(measure_against_peer(stack, address))
+        else:
+            sys.stderr.write(f"no peer: {missing}\n")
+        keep(measure_load(stack))
 
 
 def measure_demo(home: Path, preset: str) -> list[Measurement]:

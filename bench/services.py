@@ -12,7 +12,7 @@ import httpx
 from bench.record import Measurement
 from bench.stack import Stack, run_skydesk
 
-__all__ = ["measure_memory", "measure_tap"]
+__all__ = ["find_first_user", "measure_memory", "measure_tap", "sum_pss_mb"]
 
 REPEATS = 40
 
@@ -29,7 +29,7 @@ def measure_tap(stack: Stack, release: str, ra_deg: float, dec_deg: float) -> li
     ra_deg, dec_deg
         Middle of its field, in degrees (ICRS).
     """
-    token = stack.make_token(_first_user(stack), "read:tap")
+    token = stack.make_token(find_first_user(stack), "read:tap")
     with httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
 
         def ask(number: int) -> None:
@@ -65,7 +65,8 @@ def _time(ask: Callable[[int], None]) -> list[float]:
     return times_ms
 
 
-def _first_user(stack: Stack) -> str:
+def find_first_user(stack: Stack) -> str:
+    """Return the name of the platform's first user."""
     for line in run_skydesk(stack.home, "user", "list").stdout.splitlines():
         name = line.split()[0] if line.split() else ""
         if name and name.lower() == name and name not in {"name", "user"}:
@@ -83,6 +84,13 @@ def measure_memory(stack: Stack) -> list[Measurement]:
             found.append(Measurement(f"memory_{name}", size, "MB", f"memory (PSS) of `{name}`"))
     total = sum(m.value for m in found)
     return [*found, Measurement("memory_total", total, "MB", "memory (PSS) of all processes, without labs")]
+
+
+def sum_pss_mb(stack: Stack) -> float:
+    """Return the proportional set size of all processes together, in MB."""
+    services = stack.status()["services"]
+    assert isinstance(services, dict)
+    return sum(_pss_mb(int(service["pid"])) or 0.0 for service in services.values())
 
 
 def _pss_mb(pid: int) -> float | None:

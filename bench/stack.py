@@ -55,7 +55,7 @@ def run_skydesk(home: Path, *arguments: str, check: bool = True) -> subprocess.C
 
 @contextlib.contextmanager
 def running(home: Path) -> Iterator[Stack]:
-    """Start the platform on a home folder that has its releases, and stop it at the end."""
+    """Start the platform on a home folder with the releases it has, and stop it at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -63,7 +63,7 @@ def running(home: Path) -> Iterator[Stack]:
     begun = time.monotonic()
     with log.open("w") as output:
         process = subprocess.Popen(
-            [COMMAND, "up", "--home", str(home), "--port", str(port)],
+            [COMMAND, "up", "--home", str(home), "--port", str(port), "--no-demo"],
             env={**os.environ, "SKYDESK_HOME": str(home)},
             stdout=output,
             stderr=subprocess.STDOUT,
