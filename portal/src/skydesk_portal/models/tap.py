@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from skydesk_portal.exceptions import UsageError
 
-__all__ = ["TapRequest", "parse_tap_request"]
+__all__ = ["TapRequest", "list_uploads", "parse_tap_request"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,17 @@ def parse_tap_request(parameters: Iterable[tuple[str, str]]) -> TapRequest:
         maxrec = int(text)
     wanted = values.get("RESPONSEFORMAT") or values.get("FORMAT")
     return TapRequest(query, maxrec, wanted, tuple(uploads))
+
+
+def list_uploads(parameters: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return name and source of the tables that the parameters of a request upload.
+
+    Raises
+    ------
+    UsageError
+        If UPLOAD is not of the form ``table,source``.
+    """
+    return [pair for name, value in parameters if name.upper() == "UPLOAD" for pair in _parse_upload(value)]
 
 
 def _parse_upload(value: str) -> list[tuple[str, str]]:

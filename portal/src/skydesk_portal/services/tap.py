@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from skydesk_portal.models.tap import TapRequest
 from skydesk_portal.services.cache import ResultCache
 from skydesk_portal.services.catalogs import CatalogService, QueryView
 from skydesk_portal.services.history import HistoryService
-from skydesk_portal.services.jobs import JobService
 from skydesk_portal.services.tap_stream import (
     Outcome,
     StoredStream,
@@ -26,17 +24,13 @@ from skydesk_portal.services.tap_stream import (
     TableStream,
     TapStream,
 )
+from skydesk_portal.services.uploads import UploadService
 from skydesk_portal.vo.descriptors import describe_services
 from skydesk_portal.vo.formats import choose_format
-from skydesk_portal.vo.uploads import UploadedTable, read_upload
+from skydesk_portal.vo.uploads import UploadedTable
 from skydesk_portal.vo.votable import to_declared
 
 __all__ = ["PreparedQuery", "QueryResult", "TapService", "TapStream"]
-
-
-_OWN_RESULT = re.compile(
-    r"/api/(tap/async|cutout/jobs|batch)/(?P<job>[a-z0-9]+)/results/(?P<result>[\w.-]+)\Z"
-)
 
 
 @dataclass(frozen=True)
@@ -103,8 +97,8 @@ class TapService:
     ----------
     catalogs
         Tables and engine.
-    jobs
-        Jobs, whose results may be uploaded again.
+    uploads
+        Reads the tables that come with a query.
     config
         Limits.
     url
@@ -120,7 +114,7 @@ class TapService:
     def __init__(
         self,
         catalogs: CatalogService,
-        jobs: JobService,
+        uploads: UploadService,
         config: PortalConfig,
         url: str,
         *,
@@ -129,7 +123,7 @@ class TapService:
         spool: Path,
     ) -> None:
         self._catalogs = catalogs
-        self._jobs = jobs
+        self._uploads = uploads
         self._config = config
         self._url = url
         self._cache = cache
@@ -203,7 +197,7 @@ class TapService:
         wanted = self._config.default_rows if request.maxrec is None else request.maxrec
         maxrec = min(wanted, self._config.maximum_rows)
         view = self._catalogs.view_for(identity)
-        uploads = self._read_uploads(identity, request, files or {})
+        uploads = self._uploads.read_all(identity, request, files or {})
         catalog = _with_uploads(view.catalog, uploads) if uploads else view.catalog
         translation = translate(request.query, catalog, limit=maxrec + 1, offset=offset)
         tables = {upload.key: upload.table for upload in uploads}
@@ -360,34 +354,6 @@ class TapService:
             )
             batches = [to_declared(empty, stream.columns)]
         return QueryResult(pa.Table.from_batches(batches), stream.columns, stream.overflow)
-
-    def _read_own_result(self, identity: Identity, name: str, source: str) -> bytes:
-        # Only addresses of this platform: a service that fetches any address can be sent where it must not look.
-        found = _OWN_RESULT.match(source.removeprefix(self._url))
-        if found is None or not source.startswith((self._url, "/")):
-            raise UsageError(
-                f"UPLOAD {name}: give param:NAME or the address of a result of one of your own jobs here"
-            )
-        path, _ = self._jobs.result_path(identity, found["job"], found["result"])
-        if path.stat().st_size > self._config.upload_bytes:
-            raise UsageError(
-                f"UPLOAD {name}: the result is larger than the {self._config.upload_bytes} bytes taken"
-            )
-        return path.read_bytes()
-
-    def _read_uploads(
-        self, identity: Identity, request: TapRequest, files: Mapping[str, bytes]
-    ) -> list[UploadedTable]:
-        out = []
-        for name, source in request.uploads:
-            if source.lower().startswith("param:"):
-                content = files.get(source[6:]) or files.get(re.sub(r"\W", "_", source[6:]))
-                if content is None:
-                    raise UsageError(f"UPLOAD {name}: the request has no part called {source[6:][:40]}")
-            else:
-                content = self._read_own_result(identity, name, source)
-            out.append(read_upload(name, content, self._config.upload_bytes))
-        return out
 
 
 def _with_uploads(catalog: Catalog, uploads: list[UploadedTable]) -> Catalog:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated
 from xml.sax.saxutils import escape
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
-from skydesk_portal.api.dependencies import FactoryDependency, FormDependency, get_pool, require
+from skydesk_portal.api.dependencies import FactoryDependency, Form, FormDependency, get_pool, require
 from skydesk_portal.api.routes.uws import create_uws_router
-from skydesk_portal.api.streams import stream_table
+from skydesk_portal.api.streams import open_table, stream_table
 from skydesk_portal.exceptions import NotFoundError
+from skydesk_portal.factory import Factory
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.models.tap import parse_tap_request
@@ -33,22 +35,22 @@ async def run_sync(
     if (form.find("REQUEST") or "").lower() == "getcapabilities":
         return await get_capabilities(factory, identity)
     asked = parse_tap_request(form.items)
-    loop = asyncio.get_running_loop()
     pool = get_pool(request)
     service = factory.create_tap_service()
 
     wishes = request.headers.get("cache-control", "").lower()
 
-    def begin() -> TableStream:
+    def begin(on_start: Callable[[Callable[[], None]], None]) -> TableStream:
         return service.answer(
             identity,
             asked,
             timeout_s=factory.settings.portal.sync_seconds,
             files=form.files,
+            on_start=on_start,
             fresh="no-cache" in wishes or "no-store" in wishes,
         )
 
-    stream = await loop.run_in_executor(pool, begin)
+    stream = await open_table(request, pool, begin)
     return await stream_table(request, stream, pool)
 
 
@@ -129,8 +131,14 @@ def _example(name: str, title: str, query: str, table: str) -> str:
 
 @router.post(PREFIX + "/async/{job_id}/rerun", summary="Run what a job was made for again, in a new job")
 async def rerun_job(job_id: str, factory: FactoryDependency, identity: Caller) -> Response:
+    old = await asyncio.to_thread(factory.create_job_service().get_job, identity, job_id, JobKind.TAP)
+    factory.create_upload_service().check(identity, old.parameters)
     job = await asyncio.to_thread(factory.create_history_service().rerun_job, identity, job_id)
     return RedirectResponse(f"{factory.settings.url}{PREFIX}/async/{job.id}", status_code=303)
 
 
-router.include_router(create_uws_router(PREFIX + "/async", JobKind.TAP, "read:tap"))
+def _check_uploads(factory: Factory, identity: Identity, form: Form) -> None:
+    factory.create_upload_service().check(identity, form.items)
+
+
+router.include_router(create_uws_router(PREFIX + "/async", JobKind.TAP, "read:tap", _check_uploads))
