@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from skydesk_portal.api.dependencies import FactoryDependency
+from skydesk_portal.services.identity import find_token
 
 __all__ = ["router"]
 
@@ -15,5 +16,10 @@ router = APIRouter()
 
 
 @router.get("/repertoire/discovery", summary="Services and releases of this platform")
-async def get_discovery(factory: FactoryDependency) -> JSONResponse:
-    return JSONResponse(await asyncio.to_thread(factory.create_discovery_service().describe))
+async def get_discovery(request: Request, factory: FactoryDependency) -> JSONResponse:
+    # Whoever says who it is learns also of what is not for everybody.
+    token = find_token(request.headers)
+    identity = await factory.create_identity_client().get_identity(token) if token else None
+    document = await asyncio.to_thread(factory.create_discovery_service().describe, identity)
+    headers = {"Access-Control-Allow-Origin": "*", "Vary": "Authorization"}
+    return JSONResponse(document, headers=headers)
