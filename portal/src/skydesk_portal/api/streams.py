@@ -16,7 +16,7 @@ from skydesk_portal.exceptions import QueryTimeoutError
 from skydesk_portal.services.tap_stream import TableStream
 from skydesk_portal.vo.formats import FORMATS
 
-__all__ = ["accepts_gzip", "send_file", "stream_table"]
+__all__ = ["accepts_gzip", "open_table", "send_file", "stream_table"]
 
 _LEVEL = 1
 """Base64 of numbers gets no smaller with more effort, only slower."""
@@ -47,7 +47,9 @@ def _squeeze(chunks: Generator[bytes]) -> Generator[bytes]:
     packer = zlib.compressobj(_LEVEL, wbits=31)
     try:
         for chunk in chunks:
-            yield packer.compress(chunk)
+            # An answer begins with its first byte: nothing must come out before something went in.
+            if chunk:
+                yield packer.compress(chunk)
         yield packer.flush()
     finally:
         chunks.close()
@@ -84,6 +86,62 @@ class _Reader:
         if self._pending is not None:
             wait([self._pending])
         self._source.close()
+
+
+async def open_table(
+    request: Request,
+    pool: ThreadPoolExecutor,
+    opener: Callable[[Callable[[Callable[[], None]], None]], TableStream],
+) -> TableStream:
+    """Start a query in a thread, and stop it if the client goes away before its first rows.
+
+    Parameters
+    ----------
+    request
+        What is answered.
+    pool
+        The threads.
+    opener
+        Starts the query; given where to leave what stops it.
+
+    Returns
+    -------
+    TableStream
+        The table, ready to be sent.
+
+    Raises
+    ------
+    QueryTimeoutError
+        If the client has gone.
+    """
+    stops: list[Callable[[], None]] = []
+    gone = False
+
+    def register(stop: Callable[[], None]) -> None:
+        stops.append(stop)
+        if gone:
+            stop()
+
+    def drop(done: Future[TableStream]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            _Reader(done.result(), pool, packed=False).leave()
+
+    pending = pool.submit(opener, register)
+    waiting = asyncio.wrap_future(pending)
+    try:
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=_LOOK_S)
+            if not waiting.done() and await request.is_disconnected():
+                raise QueryTimeoutError("the client has gone")
+        return await waiting
+    except (QueryTimeoutError, asyncio.CancelledError):
+        if not pending.done():
+            gone = True
+            pending.cancel()
+            for stop in stops:
+                stop()
+            pending.add_done_callback(drop)
+        raise
 
 
 async def stream_table(request: Request, stream: TableStream, pool: ThreadPoolExecutor) -> Response:
