@@ -14,7 +14,6 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from skydesk_portal.exceptions import QueryTimeoutError
 from skydesk_portal.services.tap_stream import TableStream
-from skydesk_portal.vo.formats import FORMATS
 
 __all__ = ["accepts_gzip", "open_table", "send_file", "stream_table"]
 
@@ -23,7 +22,6 @@ _LEVEL = 1
 
 _PART_BYTES = 1 << 18
 _LOOK_S = 0.5
-_PACKED = {form.media_type for form in FORMATS.values() if not form.compresses}
 
 
 def accepts_gzip(request: Request) -> bool:
@@ -214,8 +212,7 @@ def send_file(
         The answer; parts (Range) are sent as they lie in the file.
     """
     more = dict(headers or {})
-    helps = media_type.startswith(("application/x-votable", "text/", "application/json", "application/fits"))
-    if not helps or media_type in _PACKED:
+    if not media_type.startswith(("application/x-votable", "text/", "application/json")):
         return FileResponse(path, media_type=media_type, headers=more)
     more["Vary"] = "Accept-Encoding"
     if "range" in request.headers or not accepts_gzip(request):

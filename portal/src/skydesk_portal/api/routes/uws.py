@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import PlainTextResponse, RedirectResponse
 
 from skydesk_portal.api.dependencies import FactoryDependency, Form, FormDependency, require
+from skydesk_portal.api.streams import send_file
 from skydesk_portal.exceptions import NotFoundError, UsageError
 from skydesk_portal.factory import Factory
 from skydesk_portal.models.identity import Identity
@@ -262,12 +263,14 @@ def _add_details(
         return await asyncio.to_thread(factory.create_job_service().get_job, identity, job_id, kind)
 
     @router.get(path + "/{job_id}/results/{name}", summary="Fetch a result")
-    async def get_result(job_id: str, name: str, factory: FactoryDependency, identity: caller) -> Response:
+    async def get_result(
+        job_id: str, name: str, request: Request, factory: FactoryDependency, identity: caller
+    ) -> Response:
         await fetch(factory, identity, job_id)
         file, media_type = await asyncio.to_thread(
             factory.create_job_service().result_path, identity, job_id, name
         )
-        return FileResponse(file, media_type=media_type)
+        return send_file(request, file, media_type)
 
     @router.get(path + "/{job_id}/parameters/{name}", summary="Fetch a file that was sent along")
     async def get_file(job_id: str, name: str, factory: FactoryDependency, identity: caller) -> Response:
