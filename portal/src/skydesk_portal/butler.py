@@ -6,17 +6,19 @@ Start it with ``python -m skydesk_portal.butler``.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 import threading
 import urllib.parse
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.requests import Request
 from starlette.responses import Response
@@ -39,6 +41,8 @@ __all__ = ["RepositoryIndex", "create_butler_app"]
 PREFIX = "/api/butler"
 SCOPE = "read:image"
 
+_CALLER: ContextVar[Identity] = ContextVar("caller")
+
 type Scope = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -55,43 +59,16 @@ class RepositoryIndex:
 
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
+        self._sharing = factory.create_sharing_service()
         self._lock = threading.Lock()
         self._known: dict[str, Path] = {}
         self._butlers: Any = None
-
-    def roots(self) -> dict[str, Path]:
-        """Return the root folder of every repository, by label."""
-        found = {
-            release.name: release.path / "butler"
-            for release in self._factory.create_release_store().list_all()
-        }
-        users = self._factory.settings.users
-        if users.is_dir():
-            for folder in users.iterdir():
-                if (folder / "butler" / "butler.yaml").exists():
-                    found[f"u-{folder.name}"] = folder / "butler"
-        return found
-
-    def check(self, identity: Identity, label: str) -> None:
-        """Refuse a repository that is not the caller's to read.
-
-        Raises
-        ------
-        NotFoundError
-            If there is none of that label, or none that the caller may know of.
-        """
-        if label.startswith("u-"):
-            allowed = label == f"u-{identity.name}" and label in self.roots()
-        else:
-            allowed = self._factory.create_release_store().find(identity, label) is not None
-        if not allowed:
-            raise NotFoundError(f"there is no Butler repository {label[:40]!r}")
 
     def butlers(self) -> Any:
         """Return the middleware's factory of Butlers for the repositories there are now."""
         from lsst.daf.butler import LabeledButlerFactory
 
-        roots = self.roots()
+        roots = self._sharing.list_roots()
         with self._lock:
             if self._butlers is None or roots != self._known:
                 # Running requests keep the old one alive until they end.
@@ -105,11 +82,13 @@ class RepositoryIndex:
         Raises
         ------
         NotFoundError
-            If the file belongs to no repository.
+            If the file belongs to no repository that the caller may read: the
+            repository of a person refers to files of releases.
         """
         real = Path(path).resolve()
-        for label, root in self.roots().items():
+        for label, root in self._sharing.list_roots().items():
             if real.is_relative_to(root.resolve()):
+                self._sharing.check(_CALLER.get(Identity("")), label)
                 relative = urllib.parse.quote(str(real.relative_to(root.resolve())))
                 route = f"{PREFIX}/file/{label}/{relative}"
                 signature = self._factory.create_link_signer().sign(route, seconds)
@@ -117,11 +96,14 @@ class RepositoryIndex:
         raise NotFoundError("the file of a dataset lies outside every repository")
 
     def find_file(self, label: str, relative: str) -> Path | None:
-        """Return a file below the root of a repository, `None` for anything else."""
-        root = self.roots().get(label)
+        """Return a file of a dataset below the root of a repository, `None` for anything else."""
+        root = self._sharing.list_roots().get(label)
         if root is None:
             return None
         path = (root / relative).resolve()
+        # The registry and the configuration are no datasets.
+        if path.parent == root.resolve() and (path.name == "butler.yaml" or ".sqlite3" in path.name):
+            return None
         # Links and ".." must not lead out of the repository.
         return path if path.is_relative_to(root.resolve()) and path.is_file() else None
 
@@ -133,7 +115,11 @@ def _patch_signing(index: RepositoryIndex, seconds: int) -> None:
 
     def presign(resource: Any, *, expiration_time_seconds: int | timedelta) -> str:
         # The server asks for an hour; ours are as short as all our links.
-        return index.sign(resource.ospath, seconds)
+        try:
+            return index.sign(resource.ospath, seconds)
+        except PortalError as error:
+            # The server knows no errors of ours.
+            raise HTTPException(error.status, str(error)) from error
 
     # Local files have no signed addresses of their own, and the server has no other hook.
     FileResourcePath.generate_presigned_get_url = presign  # type: ignore[method-assign, assignment]
@@ -195,7 +181,8 @@ class _Gate:
         identity = await self.factory.create_identity_client().get_identity(token)
         if SCOPE not in identity.scopes:
             raise ForbiddenError(f"the token does not have the scope {SCOPE}")
-        self.index.check(identity, parts[0])
+        await asyncio.to_thread(self.factory.create_sharing_service().check, identity, parts[0])
+        _CALLER.set(identity)
         get_logger().info("butler request", method=request.method, path=path, user=identity.name)
         return None
 

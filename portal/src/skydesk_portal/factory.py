@@ -13,6 +13,7 @@ from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.releases import ReleaseStore
 from skydesk_portal.services.batch import BatchExecutor, BatchService
+from skydesk_portal.services.bulk import BulkExecutor, BulkService
 from skydesk_portal.services.cache import ResultCache
 from skydesk_portal.services.catalogs import CatalogService
 from skydesk_portal.services.datalink import DatalinkService
@@ -25,6 +26,7 @@ from skydesk_portal.services.identity import HubIdentityClient, IdentityClient
 from skydesk_portal.services.jobs import JobService
 from skydesk_portal.services.limits import LimitService
 from skydesk_portal.services.pictures import PreviewService
+from skydesk_portal.services.sharing import SharingService
 from skydesk_portal.services.sia import SiaService
 from skydesk_portal.services.signing import LinkSigner
 from skydesk_portal.services.soda import CutoutExecutor, SodaService
@@ -35,6 +37,7 @@ from skydesk_portal.storage.duckdb_engine import DuckdbEngine
 from skydesk_portal.storage.history import SqliteHistoryStore
 from skydesk_portal.storage.jobs import SqliteJobStore
 from skydesk_portal.storage.limits import Counters
+from skydesk_portal.storage.sharing import ShareStore
 from skydesk_portal.storage.vospace import NodePropertyStore
 from skydesk_portal.uws.runner import JobExecutor
 from skydesk_portal.uws.store import JobStore
@@ -151,6 +154,7 @@ class Factory:
         return {
             JobKind.TAP: TapExecutor(self._tap, self._jobs),
             JobKind.CUTOUT: CutoutExecutor(self._soda),
+            JobKind.BULK: BulkExecutor(self.create_bulk_service(), self._jobs, self.settings.portal),
             JobKind.TRANSFER: TransferExecutor(self.create_vospace_service()),
             JobKind.BATCH: BatchExecutor(self.create_batch_service(), self.settings.portal),
         }
@@ -166,6 +170,10 @@ class Factory:
     def create_soda_service(self) -> SodaService:
         """Return the cut-out service."""
         return self._soda
+
+    def create_bulk_service(self) -> BulkService:
+        """Return the service of bulk cut-outs."""
+        return BulkService(self._soda, self._tap, self.settings.portal)
 
     def create_preview_service(self) -> PreviewService:
         """Return the small pictures of images."""
@@ -185,7 +193,8 @@ class Factory:
 
     def create_datalink_service(self) -> DatalinkService:
         """Return the links of datasets."""
-        return DatalinkService(self._soda, self._signer, self.settings.url, self.settings.portal.link_seconds)
+        seconds = self.settings.portal.link_seconds
+        return DatalinkService(self._soda, self._tap, self._signer, self.settings.url, seconds)
 
     def create_hips_service(self) -> HipsService:
         """Return HiPS and coverage maps."""
@@ -193,7 +202,9 @@ class Factory:
 
     def create_discovery_service(self) -> DiscoveryService:
         """Return the description of the platform."""
-        return DiscoveryService(self._releases, self.settings.url, self.settings.portal.site_name)
+        return DiscoveryService(
+            self._releases, self._sharing, self.settings.url, self.settings.portal.site_name
+        )
 
     @cached_property
     def _files(self) -> FilesService:
@@ -212,6 +223,15 @@ class Factory:
     def create_vospace_service(self) -> VospaceService:
         """Return the files of people as nodes of a VOSpace."""
         return self._vospace
+
+    @cached_property
+    def _sharing(self) -> SharingService:
+        store = ShareStore(self.settings.home / "sharing.sqlite")
+        return SharingService(self._releases, self.settings.users, store)
+
+    def create_sharing_service(self) -> SharingService:
+        """Return who may read which Butler repository."""
+        return self._sharing
 
     def warm(self) -> None:
         """Pay for imports and for opening the catalogues before the first request does."""

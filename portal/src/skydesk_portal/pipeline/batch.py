@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from skydesk_core.executor import Progress, RunReport
     from skydesk_core.release import Release
 
-__all__ = ["BatchOutcome", "check_pipeline", "run_batch"]
+__all__ = ["BatchOutcome", "check_pipeline", "link_release", "run_batch"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,21 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _link_release(release: Release, target: Butler) -> str:
-    """Make a release's datasets known to a repository, files staying where they are."""
+def link_release(release: Release, target: Butler) -> str:
+    """Make a release's datasets known to a repository, files staying where they are.
+
+    Parameters
+    ----------
+    release
+        The release.
+    target
+        The repository, open for writing.
+
+    Returns
+    -------
+    str
+        Name of the chained collection that holds the release there.
+    """
     from lsst.daf.butler import CollectionType
 
     chain = f"releases/{release.name}"
@@ -186,7 +199,7 @@ def run_batch(
         if not (repo / "butler.yaml").exists():
             create_repo(repo)
         with open_repo(repo, writeable=True) as butler:
-            inputs = _link_release(release, butler)
+            inputs = link_release(release, butler)
     note(f"inputs from {inputs}, output {output}; building the graph")
 
     def tell(state: Progress) -> None:

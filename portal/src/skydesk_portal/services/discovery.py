@@ -85,9 +85,7 @@ class DiscoveryService:
             "services": {"internal": self._internal(), "ui": self._pages()},
         }
         if identity is not None:
-            labels = [
-                label for label in self._sharing.list_labels(identity) if label.startswith(OWN_PREFIX)
-            ]
+            labels = [label for label in self._sharing.list_labels(identity) if label.startswith(OWN_PREFIX)]
             document["butler_repositories"] = {label: self._butler(label) for label in labels}
         return document
 
