@@ -23,6 +23,11 @@ __all__ = ["publish"]
     default=None,
     help="Make HiPS of the coadds; without it the setting core.publish.hips.",
 )
+@click.option(
+    "--alerts/--no-alerts",
+    default=None,
+    help="Make alert packets of the DIA sources; without it the setting core.publish.alerts.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (version 1).")
 def publish(
     name: str,
@@ -30,6 +35,7 @@ def publish(
     title: str | None,
     groups: tuple[str, ...],
     hips: bool | None,
+    alerts: bool | None,
     as_json: bool,
 ) -> None:
     """Publish a collection as a release."""
@@ -39,9 +45,8 @@ def publish(
     from skydesk_core.release.publish import publish as make_release
 
     home = get_home()
-    settings = load_config(home).publish
-    if hips is not None:
-        settings = settings.model_copy(update={"hips": hips})
+    given = {k: v for k, v in (("hips", hips), ("alerts", alerts)) if v is not None}
+    settings = load_config(home).publish.model_copy(update=given)
     line = ProgressLine()
     try:
         release = make_release(

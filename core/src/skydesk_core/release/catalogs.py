@@ -63,6 +63,15 @@ class CatalogWriter:
             self._connection.close()
             self._connection = None
 
+    def read(self, name: str) -> pa.Table | None:
+        """Read a table that was written; None if there is none of that name."""
+        if self._connection is None:
+            raise DataError("the catalog file is not open")
+        if all(info.name != name for info in self.infos):
+            return None
+        quoted = '"' + name.replace('"', '""') + '"'
+        return self._connection.sql(f"SELECT * FROM {quoted}").to_arrow_table()
+
     def add(self, info: TableInfo, table: pa.Table) -> TableInfo:
         """Write one table, sorted by position where it has one.
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 
 from skydesk_core.errors import SkydeskError
+from skydesk_core.release.alerts_check import check_alerts
 from skydesk_core.release.hips_check import check_maps
 from skydesk_core.release.manifest import hash_file
 from skydesk_core.release.model import ReleaseSchema
@@ -76,6 +77,7 @@ def check_release(path: Path | str) -> CheckReport:
     report.problems += _check_tables(release, report)
     report.problems += _check_images(release, report)
     report.problems += check_maps(release)
+    report.problems += check_alerts(release)
     report.problems += _check_provenance(release)
     return report
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from skydesk_core.config import PublishConfig
 from skydesk_core.errors import DataError, NotFoundError, UsageError
 from skydesk_core.home import Home
+from skydesk_core.release.alerts_stamps import StampImages
 from skydesk_core.release.manifest import check_release_name
 from skydesk_core.release.obscore import IMAGE_TYPES
 from skydesk_core.release.opened import Release
@@ -114,6 +115,14 @@ class _Source:
             with_dimension_records=True,
             limit=None,
             explain=False,
+        )
+
+    def query_intermediate(self, name: str) -> list[DatasetRef]:
+        """Find the datasets of a type that is not published itself; none if it was not kept."""
+        if name not in self._present:
+            return []
+        return self.butler.query_datasets(
+            name, collections=self.runs, find_first=True, limit=None, explain=False
         )
 
     def attempted_exposures(self) -> set[Any]:
@@ -309,8 +318,7 @@ def publish(
         try:
             with ReleaseBuilder(target, name, title or f"{name}: {collection}", bands, progress) as builder:
                 chain = _fill(builder, source, refs, associations, collection, facility, instrument)
-                if (settings or PublishConfig()).hips:
-                    builder.add_hips()
+                _add_products(builder, source, refs, settings or PublishConfig())
                 return builder.finish(chain, skymap, instrument, access_groups)
         except Exception as error:
             if _is_disk_full(error):
@@ -361,6 +369,25 @@ def _fill(
         provenance = trace_provenance(source.butler, images, calibrations)
         builder.add_images(target.clone(collections=[chain]), images, facility, instrument, provenance)
     return chain
+
+
+def _add_products(
+    builder: ReleaseBuilder,
+    source: _Source,
+    refs: Mapping[str, Sequence[DatasetRef]],
+    settings: PublishConfig,
+) -> None:
+    """Make HiPS and alert packets as the settings say."""
+    if settings.hips:
+        builder.add_hips()
+    if settings.alerts:
+        images = {
+            "difference": refs.get("difference_image", ()),
+            "science": refs.get("visit_image", ()),
+            "template": source.query_intermediate("template_detector"),
+        }
+        places = {kind: (source.butler, found) for kind, found in images.items()}
+        builder.add_alerts(StampImages(places, settings.alert_stamp_pixels), settings.alert_maximum)
 
 
 def _add_tables(builder: ReleaseBuilder, source: _Source, refs: Mapping[str, Sequence[DatasetRef]]) -> None:

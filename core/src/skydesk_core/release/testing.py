@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skydesk_core.ids import pack_object_ids, pack_source_ids
+from skydesk_core.release.alerts_stamps import StampImages
 from skydesk_core.release.opened import Release
 from skydesk_core.release.provenance import trace_provenance
 from skydesk_core.release.sdm import from_numpy
@@ -414,7 +415,7 @@ def make_synthetic_release(
     seed
         Seed of everything random; equal arguments give equal tables.
     products
-        Whether HiPS are made too, which takes a few seconds.
+        Whether HiPS and alerts are made too, which takes a few seconds.
 
     Returns
     -------
@@ -447,5 +448,11 @@ def make_synthetic_release(
             provenance = trace_provenance(repo.butler, refs, calibrations)
             builder.add_images(repo.butler, refs, "synthetic", "SimCam", provenance)
             if products:
+                kinds = (("difference", "difference_image"), ("science", "visit_image"))
+                images = {
+                    kind: (repo.butler, [r for r in refs if r.datasetType.name == name])
+                    for kind, name in kinds
+                }
                 builder.add_hips()
+                builder.add_alerts(StampImages(images, 41), 100_000)
         return builder.finish(repo.collection, SKYMAP, "SimCam")

@@ -17,9 +17,12 @@ import pyarrow as pa
 
 from skydesk_core.errors import DataError, UsageError
 from skydesk_core.release import sdm
+from skydesk_core.release.alerts import AlertTables, write_alerts
+from skydesk_core.release.alerts_stamps import StampImages
 from skydesk_core.release.catalogs import CatalogWriter
 from skydesk_core.release.hips import write_hips
 from skydesk_core.release.manifest import (
+    AlertsEntry,
     HipsEntry,
     ImageTypeEntry,
     Manifest,
@@ -138,6 +141,7 @@ class ReleaseBuilder:
         self._band_mocs: Mapping[str, MOC] = {}
         self._center: tuple[float, float] | None = None
         self._hips: tuple[HipsEntry, ...] = ()
+        self._alerts: AlertsEntry | None = None
         self._lock: Any = None
         self._catalogs: CatalogWriter | None = None
 
@@ -261,6 +265,35 @@ class ReleaseBuilder:
             lambda part: self.report("HiPS", 0.8 + 0.04 * part),
         )
 
+    def add_alerts(self, images: StampImages, maximum: int) -> None:
+        """Make the alert packets of the DIA sources; call it after tables and images.
+
+        Parameters
+        ----------
+        images
+            Where cut-outs come from.
+        maximum
+            Largest number of packets.
+        """
+        sources = self.catalogs.read("DiaSource")
+        if sources is None or sources.num_rows == 0:
+            return
+        midpoints = {
+            int(f.data_id.get("visit", f.data_id.get("exposure", -1))): (f.t_min + f.t_max) / 2
+            for f in self._facts
+            if f.t_min is not None and f.t_max is not None
+        }
+        tables = AlertTables(
+            sources, self.catalogs.read("DiaObject"), self.catalogs.read("ForcedSourceOnDiaObject"), midpoints
+        )
+        self._alerts = write_alerts(
+            self.folder,
+            tables,
+            images,
+            maximum,
+            lambda part: self.report("alerts", 0.84 + 0.03 * part),
+        )
+
     def finish(
         self,
         collection: str,
@@ -318,6 +351,7 @@ class ReleaseBuilder:
             checksums_sha256=hash_file(path),
             mocs=self._mocs,
             hips=self._hips,
+            alerts=self._alerts,
         )
         manifest.write(self.folder / "manifest.json")
         _make_readable(self.folder)
