@@ -85,6 +85,12 @@ class PortalConfig(BaseModel):
     upload_bytes: int = Field(32_000_000, ge=1000)
     """Largest uploaded table."""
 
+    tables_bytes: int = Field(10_000_000_000, ge=1000)
+    """How much the tables of one user may take; those that were dropped and can be restored count."""
+
+    tables_undo_days: float = Field(7.0, ge=0)
+    """How long a dropped table can be restored."""
+
     query_threads: int = Field(4, ge=1, le=64)
     """Synchronous queries that run at the same time in one process."""
 
@@ -94,11 +100,17 @@ class PortalConfig(BaseModel):
     engine_memory_mb: int = Field(2000, ge=100)
     """Memory limit of the catalogue engine in one process."""
 
+    spill_mb: int = Field(8000, ge=0)
+    """Disk that the catalogue engine of one process may use for what does not fit into its memory; 0 forbids that."""
+
     batch_processes: int = Field(2, ge=1, le=256)
     """Worker processes of one batch job."""
 
     cutout_pixels: int = Field(36_000_000, ge=1)
     """Largest cut-out in pixels."""
+
+    bulk_cutouts: int = Field(200_000, ge=1)
+    """Largest number of positions, and of cut-outs, of one bulk job."""
 
     link_seconds: int = Field(900, ge=10)
     """How long a signed link to a file stays valid."""
@@ -185,6 +197,11 @@ class PortalSettings(BaseModel):
     def users(self) -> Path:
         """The folder with one folder per user."""
         return self.home / "users"
+
+    @property
+    def tables(self) -> Path:
+        """The folder of people's tables, one folder per user; labs do not see it."""
+        return self.home / "tables"
 
     @property
     def cache(self) -> Path:
