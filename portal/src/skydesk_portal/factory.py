@@ -18,6 +18,7 @@ from skydesk_portal.services.cache import ResultCache
 from skydesk_portal.services.catalogs import CatalogService
 from skydesk_portal.services.datalink import DatalinkService
 from skydesk_portal.services.discovery import DiscoveryService
+from skydesk_portal.services.estimate import EstimateService
 from skydesk_portal.services.execution import TapExecutor
 from skydesk_portal.services.files import FilesService
 from skydesk_portal.services.hips import HipsService
@@ -102,6 +103,10 @@ class Factory:
         portal = self.settings.portal
         store = SqliteHistoryStore(self.settings.history_file)
         return HistoryService(store, self._jobs, portal.history_days, portal.history_queries)
+
+    def create_estimate_service(self) -> EstimateService:
+        """Return what tells the cost of queries."""
+        return EstimateService(self._tap)
 
     def create_result_cache(self) -> ResultCache:
         """Return the kept answers."""

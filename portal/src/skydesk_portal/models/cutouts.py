@@ -26,6 +26,7 @@ __all__ = [
     "parse_cutouts",
     "parse_detail",
     "parse_format",
+    "parse_interval",
     "parse_style",
 ]
 
@@ -194,7 +195,14 @@ def find_number(name: str, text: str) -> float:
     return value
 
 
-def _interval(name: str, text: str) -> tuple[float, float]:
+def parse_interval(name: str, text: str) -> tuple[float, float]:
+    """Read an interval of numbers; one number means itself.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
     words = text.replace("/", " ").split()
     numbers = [find_number(name, word) for word in words]
     if len(numbers) == 1:
@@ -338,12 +346,12 @@ def parse_cutouts(parameters: Sequence[tuple[str, str]]) -> list[CutoutRequest]:
         raise UsageError("parameter ID is missing")
     ids = [_parse_id(text) for text in given["ID"]]
     regions: Sequence[Region | None] = _regions(parameters) or [None]
-    bands: Sequence[tuple[float, float] | None] = [_interval("BAND", v) for v in given.get("BAND", [])] or [
-        None
-    ]
-    times: Sequence[tuple[float, float] | None] = [_interval("TIME", v) for v in given.get("TIME", [])] or [
-        None
-    ]
+    bands: Sequence[tuple[float, float] | None] = [
+        parse_interval("BAND", v) for v in given.get("BAND", [])
+    ] or [None]
+    times: Sequence[tuple[float, float] | None] = [
+        parse_interval("TIME", v) for v in given.get("TIME", [])
+    ] or [None]
     states = frozenset(value.upper() for value in given.get("POL", []))
     if wrong := sorted(states - set(POLARIZATIONS)):
         raise UsageError(f"POL={wrong[0][:20]} is none of {', '.join(POLARIZATIONS)}")

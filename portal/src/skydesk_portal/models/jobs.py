@@ -60,6 +60,7 @@ class JobKind(StrEnum):
 
     TAP = "tap"
     CUTOUT = "cutout"
+    BULK = "bulk"
     BATCH = "batch"
     TRANSFER = "transfer"
 

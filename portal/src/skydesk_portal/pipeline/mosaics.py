@@ -14,7 +14,7 @@ from skydesk_portal.exceptions import NotFoundError, UsageError
 from skydesk_portal.models.cutouts import CutoutDetail, TractId
 from skydesk_portal.models.regions import Region
 from skydesk_portal.pipeline.errors import core_errors
-from skydesk_portal.pipeline.pixels import ImageHandle, NoOverlapError, PixelStore
+from skydesk_portal.pipeline.pixels import ImageHandle, NoOverlapError, PixelStore, common_box
 from skydesk_portal.pipeline.stamps import Stamp, card, render_cards
 
 if TYPE_CHECKING:
@@ -171,6 +171,15 @@ class MosaicStore:
         self._pixels.check_size(box)
         return self.read_box(release, found, box, detail)
 
+    def covers(self, release: Release, tract: TractImage, box: Any) -> bool:
+        """Tell whether patches with images fill a box."""
+        filled = 0
+        for dataset_id, owned in tract.patches.values():
+            part = common_box(owned, box)
+            part = part and common_box(part, self._pixels.get_image(release, dataset_id).bbox)
+            filled += part.x.size * part.y.size if part is not None else 0
+        return filled == int(box.x.size) * int(box.y.size)
+
     def read_box(self, release: Release, tract: TractImage, box: Any, detail: CutoutDetail) -> Stamp:
         """Read a box of pixels of a tract; see `cut`."""
         planes: dict[str, NDArray[Any]] = {}
@@ -179,11 +188,11 @@ class MosaicStore:
         first: ImageHandle | None = None
         filled = np.zeros((box.y.size, box.x.size), bool)
         for number, (dataset_id, owned) in sorted(tract.patches.items()):
-            part = _common(owned, box)
+            part = common_box(owned, box)
             if part is None:
                 continue
             handle = self._pixels.get_image(release, dataset_id)
-            part = _common(part, handle.bbox)
+            part = common_box(part, handle.bbox)
             if part is None:
                 continue
             first = first or handle
@@ -215,12 +224,6 @@ class MosaicStore:
             ]
         )
         return Stamp(planes, bits, facts, first.make_wcs_cards(box))
-
-
-def _common(a: Any, b: Any) -> Any:
-    x0, x1 = max(a.x.start, b.x.start), min(a.x.stop, b.x.stop)
-    y0, y1 = max(a.y.start, b.y.start), min(a.y.stop, b.y.stop)
-    return None if x0 >= x1 or y0 >= y1 else a.__class__.factory[y0:y1, x0:x1]
 
 
 def _translate(mask: NDArray[np.int32], own: dict[str, int], bits: dict[str, int]) -> NDArray[np.int32]:

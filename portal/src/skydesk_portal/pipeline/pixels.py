@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from skydesk_core.release import Release
 
-__all__ = ["ImageHandle", "NoOverlapError", "PixelStore", "make_box", "outline_region"]
+__all__ = ["ImageHandle", "NoOverlapError", "PixelStore", "common_box", "make_box", "outline_region"]
 
 _OPEN_IMAGES = 64
 _NEEDED = frozenset({"bbox", "sky_projection", "image"})
@@ -49,6 +49,13 @@ def make_box(x: tuple[int, int], y: tuple[int, int]) -> Any:
     from lsst.images import Box
 
     return Box.factory[y[0] : y[1] + 1, x[0] : x[1] + 1]
+
+
+def common_box(a: Any, b: Any) -> Any:
+    """Return the pixels that two boxes have in common, `None` if there are none."""
+    x0, x1 = max(a.x.start, b.x.start), min(a.x.stop, b.x.stop)
+    y0, y1 = max(a.y.start, b.y.start), min(a.y.stop, b.y.stop)
+    return None if x0 >= x1 or y0 >= y1 else a.__class__.factory[y0:y1, x0:x1]
 
 
 def _unit(ra_deg: Any, dec_deg: Any) -> NDArray[np.float64]:
@@ -125,7 +132,7 @@ class ImageHandle:
             raise UsageError(f"{ref.datasetType.name} is not an image that cut-outs can be made of")
         self._lock = threading.Lock()
         # Closed when the handle is forgotten: another thread may still be reading when the store lets go of it.
-        self._archive = open_archive(str(path), cls=ref.datasetType.storageClass.pytype, partial=True)
+        self._archive: Any = open_archive(str(path), cls=ref.datasetType.storageClass.pytype, partial=True)
         self._reader = self._archive.__enter__()
         self.bbox = self._reader.get_component("bbox")
         self.projection = self._reader.get_component("sky_projection")

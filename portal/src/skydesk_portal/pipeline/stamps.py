@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,11 @@ def render_cards(items: Sequence[tuple[str, Any]]) -> str:
     return text
 
 
+@lru_cache(maxsize=64)
+def _render_mask_bits(bits: tuple[tuple[str, int], ...]) -> str:
+    return render_cards([(f"HIERARCH MP_{name}", bit) for name, bit in bits])
+
+
 def _pad(content: bytes, fill: bytes) -> bytes:
     return content + fill * (-len(content) % _BLOCK)
 
@@ -141,7 +147,7 @@ def format_fits(stamp: Stamp) -> bytes:
     parts = [format_image(np.zeros(0, np.float32), stamp.facts, extend=True)]
     parts.append(format_image(image, unit + stamp.wcs, "IMAGE"))
     if "mask" in stamp.planes:
-        bits = render_cards([(f"HIERARCH MP_{name}", bit) for name, bit in stamp.mask_bits.items()])
+        bits = _render_mask_bits(tuple(stamp.mask_bits.items()))
         parts.append(format_image(stamp.planes["mask"], stamp.wcs + bits, "MASK"))
     if "variance" in stamp.planes:
         parts.append(format_image(stamp.planes["variance"], stamp.wcs, "VARIANCE"))

@@ -105,8 +105,10 @@ def render_picture(image: NDArray[Any], style: PictureStyle, kind: str, wcs: str
         picture = picture.rotate(angle, resample=Image.Resampling.BILINEAR, expand=True)
     if style.size_px is not None:
         factor = style.size_px / max(picture.size)
-        size = tuple(max(1, round(side * factor)) for side in picture.size)
-        picture = picture.resize(size, Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST)
+        width, height = (max(1, round(side * factor)) for side in picture.size)
+        picture = picture.resize(
+            (width, height), Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST
+        )
     buffer = io.BytesIO()
     picture.save(buffer, kind.upper(), **({"quality": 92} if kind == "jpeg" else {"compress_level": 4}))
     return buffer.getvalue()

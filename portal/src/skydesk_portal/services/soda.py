@@ -86,6 +86,10 @@ class SodaService:
             raise NotFoundError(f"there is no release {name[:40]!r}")
         return release
 
+    def list_releases(self, identity: Identity) -> list[Release]:
+        """Return the releases that the caller may read."""
+        return self._releases.list_visible(identity)
+
     def get_facts(self, identity: Identity, dataset: DatasetId) -> DatasetFacts:
         """Look up a dataset of a release that the caller may read.
 

@@ -48,6 +48,9 @@ def _create_runners(
     }
     lanes: list[tuple[dict[JobKind, JobExecutor], float | None]] = [(queries, settings.portal.short_seconds)]
     lanes += [(queries, None)] * (_QUERY_SLOTS - 1)
+    if JobKind.BULK in executors:
+        # Thousands of cut-outs take their time, but do not wait for pipelines.
+        lanes.append(({JobKind.BULK: executors[JobKind.BULK]}, None))
     if JobKind.BATCH in executors:
         lanes.append(({JobKind.BATCH: executors[JobKind.BATCH]}, None))
     return [
