@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from sqlglot import exp
 
+from skydesk_portal.adql import dialect
 from skydesk_portal.adql import geometry as geo
-from skydesk_portal.adql.functions import AGGREGATES, FUNCTIONS, GEOMETRY, FunctionSpec
-from skydesk_portal.adql.scope import OutColumn, Scope, error_at, suggest
-from skydesk_portal.adql.shapes import GeometryWriter, find_geometry_call
-from skydesk_portal.adql.written import Written, name_kind
+from skydesk_portal.adql.calls import CallWriter, check_time
+from skydesk_portal.adql.kinds import are_comparable, find_common
+from skydesk_portal.adql.scope import OutColumn, Scope, error_at, excerpt
+from skydesk_portal.adql.shapes import find_geometry_call
+from skydesk_portal.adql.written import Written, is_whole, name_kind
 from skydesk_portal.exceptions import QueryError
 from skydesk_portal.models.tables import ColumnInfo
 
@@ -24,8 +26,14 @@ _BINARY: dict[type[exp.Expression], str] = {
     exp.Sub: "-",
     exp.Mul: "*",
     exp.Div: "/",
+    exp.Mod: "%",
+}
+_BITS: dict[type[exp.Expression], str] = {
     exp.BitwiseAnd: "&",
     exp.BitwiseOr: "|",
+    exp.BitwiseXor: "^",
+    exp.BitwiseLeftShift: "<<",
+    exp.BitwiseRightShift: ">>",
 }
 _COMPARE: dict[type[exp.Expression], str] = {
     exp.EQ: "=",
@@ -42,21 +50,26 @@ _FOLD: dict[type[exp.Expression], Callable[[float, float], float]] = {
     exp.Mul: lambda a, b: a * b,
     exp.Div: lambda a, b: a / b,
 }
-_CASTS: dict[Any, tuple[str, str, str]] = {
-    exp.DataType.Type.CHAR: ("VARCHAR", "str", "char"),
-    exp.DataType.Type.VARCHAR: ("VARCHAR", "str", "char"),
-    exp.DataType.Type.TEXT: ("VARCHAR", "str", "char"),
-    exp.DataType.Type.SMALLINT: ("SMALLINT", "num", "short"),
-    exp.DataType.Type.INT: ("INTEGER", "num", "int"),
-    exp.DataType.Type.BIGINT: ("BIGINT", "num", "long"),
-    exp.DataType.Type.FLOAT: ("REAL", "num", "float"),
-    exp.DataType.Type.DOUBLE: ("DOUBLE", "num", "double"),
-    exp.DataType.Type.TIMESTAMP: ("TIMESTAMP", "any", "char"),
+_CASTS: dict[str, tuple[str, str, str]] = {
+    "CHAR": ("CHAR", "str", "char"),
+    "VARCHAR": ("VARCHAR", "str", "char"),
+    "TEXT": ("VARCHAR", "str", "char"),
+    "SMALLINT": ("SMALLINT", "num", "short"),
+    "INT": ("INTEGER", "num", "int"),
+    "BIGINT": ("BIGINT", "num", "long"),
+    "REAL": ("REAL", "num", "float"),
+    "FLOAT": ("REAL", "num", "float"),
+    "DOUBLE": ("DOUBLE PRECISION", "num", "double"),
+    "TIMESTAMP": ("TIMESTAMP", "time", "char"),
 }
+_SHORT_CASTS = {"INT": "INT", "DOUBLE": "DOUBLE", "FLOAT": "DOUBLE"}
+"""Types of SQL-92 that ADQL spells otherwise."""
+_SHAPES = frozenset({"POINT", "CIRCLE", "POLYGON"})
+_INTEGERS = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}
 
 
 @dataclass
-class ExpressionWriter(GeometryWriter):
+class ExpressionWriter(CallWriter):
     """Writes the expressions of one SELECT."""
 
     scope: Scope
@@ -65,6 +78,7 @@ class ExpressionWriter(GeometryWriter):
     saw_aggregate: bool = False
     bare: list[tuple[str, str, exp.Expression]] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
+    functions: list[str] = field(default_factory=list)
 
     def write(self, node: exp.Expression) -> Written:
         """Write one expression.
@@ -86,6 +100,9 @@ class ExpressionWriter(GeometryWriter):
         """
         start = len(self.bare)
         written = self._write(node)
+        # Some functions write an argument several times: nested in each other they would grow without bounds.
+        if len(written.sql) > 50_000 + 20 * len(self.scope.text):
+            raise self._error(node, "this expression is nested too deeply")
         if self.scope.groups is not None and written.sql in self.scope.groups:
             del self.bare[start:]
         return written
@@ -94,7 +111,11 @@ class ExpressionWriter(GeometryWriter):
         """Write a condition."""
         written = self.write(node)
         if written.kind not in {"bool", "any", "null"}:
-            raise self._error(node, "a condition is needed here, such as a comparison")
+            call = find_geometry_call(node)
+            hint = (
+                f": write 1 = {str(call.this).upper()}(…)" if call is not None else ", such as a comparison"
+            )
+            raise self._error(node, f"a condition is needed here{hint}")
         return written.sql
 
     def condition(self, node: exp.Expression, nullable: Collection[str] | None = None) -> str:
@@ -129,17 +150,17 @@ class ExpressionWriter(GeometryWriter):
             case exp.Paren():
                 inner = self.write(node.this)
                 return inner if inner.kind == "shape" else replace(inner, sql=f"({inner.sql})")
-            case exp.Neg() | exp.BitwiseNot():
+            case exp.Neg():
                 inner = self._number(node.this)
-                sign = "-" if isinstance(node, exp.Neg) else "~"
-                number = -inner.number if inner.number is not None and sign == "-" else None
-                return Written(f"({sign}{inner.sql})", "num", replace(inner.info, datatype=""), number)
+                number = -inner.number if inner.number is not None else None
+                info = ColumnInfo("", "", unit=inner.info.unit)
+                return Written(f"(-{inner.sql})", "num", info, number, whole=inner.whole)
+            case exp.BitwiseNot():
+                return Written(f"(~{self._integer(node.this)})", "num", whole=True)
             case exp.DPipe():
-                left, right = self.write(node.this), self.write(node.expression)
-                return Written(f"({left.sql} || {right.sql})", "str", ColumnInfo("", "char", "*"))
-            case exp.BitwiseXor():
-                left, right = self._number(node.this), self._number(node.expression)
-                return Written(f"xor({left.sql}, {right.sql})", "num")
+                # The tree of a long chain leans to one side, too deep for recursion.
+                sides = [self._joinable(part) for part in node.flatten(unnest=False)]  # type: ignore[arg-type]
+                return Written(f"({' || '.join(sides)})", "str", ColumnInfo("", "char", "*"))
             case exp.And() | exp.Or():
                 word = "AND" if isinstance(node, exp.And) else "OR"
                 # Long chains are flattened: recursion over a thousand terms would not end well.
@@ -157,6 +178,9 @@ class ExpressionWriter(GeometryWriter):
                 return self._scalar(node)
         if type(node) in _BINARY:
             return self._arithmetic(node)
+        if type(node) in _BITS:
+            left_sql, right_sql = self._integer(node.this), self._integer(node.expression)
+            return Written(dialect.bits(_BITS[type(node)], left_sql, right_sql), "num", whole=True)
         if type(node) in _COMPARE:
             return self._compare(node)
         return self._condition(node)
@@ -170,7 +194,8 @@ class ExpressionWriter(GeometryWriter):
             self.bare.append((sql, column.name, node))
         if column.origin and column.origin not in self.used:
             self.used.append(column.origin)
-        return Written(sql, column.kind, replace(column.info, name=column.name), origin=column.origin)
+        info = replace(column.info, name=column.name)
+        return Written(sql, column.kind, info, origin=column.origin, whole=is_whole(info))
 
     def _literal(self, node: exp.Literal) -> Written:
         text = str(node.this)
@@ -185,15 +210,29 @@ class ExpressionWriter(GeometryWriter):
         if text.isdigit():
             if int(text) >= 1 << 63:
                 raise self._error(node, f"the number {text[:30]} does not fit into 64 bits")
-            return Written(str(int(text)), "num", ColumnInfo("", ""), number)
+            return Written(str(int(text)), "num", ColumnInfo("", ""), number, whole=True)
         # Written as a float so that the engine does not choose a decimal type of limited range.
-        return Written(f"CAST({number!r} AS DOUBLE)", "num", ColumnInfo("", "double"), number)
+        return Written(dialect.double(number), "num", ColumnInfo("", "double"), number, whole=False)
 
     def _number(self, node: exp.Expression) -> Written:
         written = self.write(node)
-        if written.kind not in {"num", "any", "null"}:
+        if written.kind == "null":
+            return replace(written, sql=dialect.NULL_NUMBER)
+        if written.kind not in {"num", "any"}:
             raise self._error(node, f"a number is needed here, not {name_kind(written)}")
         return written
+
+    def _integer(self, node: exp.Expression) -> str:
+        written = self._number(node)
+        if written.whole is False:
+            raise self._error(node, "operations on bits take whole numbers: use CAST(x AS BIGINT)")
+        return written.sql if written.whole else f"CAST({written.sql} AS BIGINT)"
+
+    def _joinable(self, node: exp.Expression) -> str:
+        written = self.write(node)
+        if written.kind in {"shape", "array", "bool"}:
+            raise self._error(node, f"|| joins strings, not {name_kind(written)}")
+        return written.sql if written.kind in {"str", "region"} else dialect.text(written.sql)
 
     def _arithmetic(self, node: exp.Expression) -> Written:
         left, right = self._number(node.this), self._number(node.expression)
@@ -203,11 +242,17 @@ class ExpressionWriter(GeometryWriter):
                 number = _FOLD[type(node)](left.number, right.number)
             except (ZeroDivisionError, OverflowError):
                 number = None
-        same = left.info.unit == right.info.unit and isinstance(node, exp.Add | exp.Sub)
-        unit = left.info.unit if same else ""
-        return Written(
-            f"({left.sql} {_BINARY[type(node)]} {right.sql})", "num", ColumnInfo("", "", unit=unit), number
-        )
+        if number is not None and not math.isfinite(number):
+            number = None
+        whole = None
+        if isinstance(node, exp.Div):
+            whole = False
+        elif left.whole is not None and right.whole is not None:
+            whole = left.whole and right.whole
+        operator = _BINARY[type(node)]
+        divisor = f"nullif({right.sql}, 0)" if operator == "%" else right.sql
+        info = ColumnInfo("", "", unit=_unit_of(operator, left, right))
+        return Written(f"({left.sql} {operator} {divisor})", "num", info, number, whole=whole)
 
     def _compare(self, node: exp.Expression) -> Written:
         operator = _COMPARE[type(node)]
@@ -215,34 +260,58 @@ class ExpressionWriter(GeometryWriter):
             (node.this, node.expression, operator),
             (node.expression, node.this, _MIRROR[operator]),
         ):
-            call = find_geometry_call(a)
+            try:
+                call = find_geometry_call(a)
+            except QueryError as error:
+                raise self._placed(a, error) from error
             if call is None:
                 continue
             name = str(call.this).upper()
-            if name in {"CONTAINS", "INTERSECTS"}:
-                wanted = self.write(b).number
-                if op not in {"=", "<>"} or wanted not in {0.0, 1.0}:
+            if name in {"CONTAINS", "INTERSECTS"} and op in {"=", "<>"}:
+                wanted = self._truth(b)
+                if wanted is None:
                     raise self._error(call, f"{name} is compared with = 0 or = 1")
-                self.joins = self.scope.cells.is_term(node) and (wanted == 1.0) == (op == "=")
-                exact, prefilter = self._inside(call)
+                asked = str(a.this).upper() if isinstance(a, exp.Anonymous) else name
+                self._note(asked)
+                holds = wanted == (op == "=")
+                self.joins = self.scope.cells.is_term(node) and holds
+                inside = self._inside(call)
                 self.joins = False
-                if (wanted == 1.0) == (op == "="):
-                    return Written(f"({prefilter} AND {exact})" if prefilter else exact, "bool")
-                return Written(f"(NOT {exact})", "bool")
+                return Written(inside.holds if holds else inside.fails, "bool")
             if name == "DISTANCE" and op in {"<", "<="}:
+                self._note(name)
                 self.joins = self.scope.cells.is_term(node)
                 return self._near(call, b, op)
         left, right = self.write(node.this), self.write(node.expression)
         self._check_comparable(node, left, right)
         return Written(f"({left.sql} {operator} {right.sql})", "bool")
 
+    def _truth(self, node: exp.Expression) -> bool | None:
+        if isinstance(node, exp.Boolean):
+            return bool(node.this)
+        number = self.write(node).number
+        return None if number not in {0.0, 1.0} else number == 1.0
+
     def _check_comparable(self, node: exp.Expression, left: Written, right: Written) -> None:
         kinds = {left.kind, right.kind}
         if "shape" in kinds:
             raise self._error(node, "a region cannot be compared: use CONTAINS, INTERSECTS or DISTANCE")
-        if "str" in kinds and "num" in kinds:
+        literal = next((w.sql for w in (left, right) if w.kind == "str"), "")
+        if kinds == {"bool", "str"} and literal.lower() in {"'true'", "'false'"}:
+            return
+        if not are_comparable(left.kind, right.kind):
             name = next((w.info.name for w in (left, right) if w.info.name), "")
-            raise self._error(node, f"a number is compared with a string{f' at `{name}`' if name else ''}")
+            at = f" at `{name}`" if name else ""
+            found = " is compared with ".join(sorted({name_kind(left), name_kind(right)}))
+            raise self._error(node, f"{found}{at}")
+        if kinds == {"time", "str"} and literal.startswith("'") and check_time(literal[1:-1]) is None:
+            raise self._error(node, f"not a time: {literal[:40]}, write 2026-01-31T12:00:00")
+
+    def _comparable(self, node: exp.Expression, left: Written, others: list[Written]) -> None:
+        for i, other in enumerate(others):
+            self._check_comparable(node, left, other)
+            for third in others[i + 1 :] if left.kind in {"null", "any"} else ():
+                self._check_comparable(node, other, third)
 
     def _near(self, call: exp.Anonymous, limit: exp.Expression, op: str) -> Written:
         a, b = self._two_points(call)
@@ -260,15 +329,15 @@ class ExpressionWriter(GeometryWriter):
                 parts = [self.write(node.args[k]) for k in ("this", "low", "high")]
                 if node.args.get("symmetric") is not None:
                     raise self._error(node, "BETWEEN SYMMETRIC is not ADQL")
-                self._check_comparable(node, parts[0], parts[1])
-                self._check_comparable(node, parts[0], parts[2])
+                self._comparable(node, parts[0], parts[1:])
                 return Written(f"({parts[0].sql} BETWEEN {parts[1].sql} AND {parts[2].sql})", "bool")
             case exp.In():
                 return self._in(node)
             case exp.Like() | exp.ILike():
                 left, right = self.write(node.this), self.write(node.expression)
-                if "num" in {left.kind, right.kind}:
-                    raise self._error(node, "LIKE compares strings")
+                for side in (left, right):
+                    if side.kind not in {"str", "region", "any", "null"}:
+                        raise self._error(node, f"LIKE compares strings, not {name_kind(side)}")
                 word = "LIKE" if isinstance(node, exp.Like) else "ILIKE"
                 return Written(f"({left.sql} {word} {right.sql})", "bool")
             case exp.Is():
@@ -278,7 +347,7 @@ class ExpressionWriter(GeometryWriter):
             case exp.Exists():
                 sql, _ = self.subquery(node.this, self.scope)
                 return Written(f"EXISTS ({sql})", "bool")
-        raise self._error(node, f"this is not ADQL: {node.sql()[:60]}")
+        raise self._error(node, f"this is not ADQL: {excerpt(self.scope.text, node)[:60]}")
 
     def _in(self, node: exp.In) -> Written:
         left = self.write(node.this)
@@ -287,133 +356,123 @@ class ExpressionWriter(GeometryWriter):
             sql, columns = self.subquery(query.this if isinstance(query, exp.Subquery) else query, self.scope)
             if len(columns) != 1:
                 raise self._error(node, f"the sub-query of IN must give one column, not {len(columns)}")
+            self._check_comparable(node, left, Written("", columns[0].kind, columns[0].info))
             return Written(f"({left.sql} IN ({sql}))", "bool")
         values = [self.write(value) for value in node.expressions]
         if not values or node.args.get("unnest") or node.args.get("field"):
             raise self._error(node, "IN needs a list of values or a sub-query")
-        for value in values:
-            self._check_comparable(node, left, value)
+        self._comparable(node, left, values)
         return Written(f"({left.sql} IN ({', '.join(value.sql for value in values)}))", "bool")
 
     def _case(self, node: exp.Case) -> Written:
         parts = ["CASE"]
-        subject = node.args.get("this")
+        subject = self.write(node.args["this"]) if node.args.get("this") is not None else None
         if subject is not None:
-            parts.append(self.write(subject).sql)
+            parts.append(subject.sql)
         results: list[Written] = []
+        tests: list[Written] = []
         for branch in node.args.get("ifs") or []:
-            test = self.write(branch.this).sql if subject is not None else self.predicate(branch.this)
+            if subject is not None:
+                tests.append(self.write(branch.this))
+            test = tests[-1].sql if subject is not None else self.predicate(branch.this)
             results.append(self.write(branch.args["true"]))
             parts.append(f"WHEN {test} THEN {results[-1].sql}")
+        if subject is not None:
+            self._comparable(node, subject, tests)
         if (default := node.args.get("default")) is not None:
             results.append(self.write(default))
             parts.append(f"ELSE {results[-1].sql}")
-        kinds = {result.kind for result in results} - {"null"}
-        if not results or "shape" in kinds or kinds >= {"num", "str"}:
+        kind = find_common(result.kind for result in results)
+        if not results or kind is None or kind in {"shape", "array"}:
             raise self._error(node, "the branches of CASE must give values of one kind")
-        return Written("(" + " ".join([*parts, "END"]) + ")", kinds.pop() if len(kinds) == 1 else "any")
+        units = {result.info.unit for result in results if result.kind != "null" and result.number is None}
+        info = ColumnInfo(
+            "", "boolean" if kind == "bool" else "", unit=units.pop() if len(units) == 1 else ""
+        )
+        wholes = {result.whole for result in results if result.kind != "null"}
+        whole = wholes.pop() if len(wholes) == 1 else None
+        return Written("(" + " ".join([*parts, "END"]) + ")", kind, info, whole=whole)
 
     def _cast(self, node: exp.Cast) -> Written:
         inner = self.write(node.this)
-        target = _CASTS.get(node.to.this)
-        if target is None or inner.kind == "shape" or isinstance(node, exp.TryCast):
-            raise self._error(node.this, f"CAST to {node.to.sql()[:30]} is not ADQL")
-        sql, kind, datatype = target
-        info = ColumnInfo("", datatype, "*" if datatype == "char" else None, unit=inner.info.unit)
-        cast = f"CAST({inner.sql} AS {sql})"
+        named = str(node.to.args.get("kind") or "").upper()
+        word = _SHORT_CASTS.get(named, named) or str(node.to.this.value)
+        if word in _SHAPES and not isinstance(node, exp.TryCast):
+            return self._cast_shape(node, inner, word)
+        target = _CASTS.get(word)
+        if target is None or isinstance(node, exp.TryCast) or (named and named not in _SHORT_CASTS):
+            raise self._error(
+                node.this,
+                f"CAST to {named or word} is not ADQL: the types are CHAR(n), VARCHAR(n), SMALLINT, INTEGER, BIGINT,"
+                " REAL, DOUBLE PRECISION, TIMESTAMP, POINT, CIRCLE and POLYGON",
+            )
+        adql, kind, datatype = target
+        inner = self._castable(node, inner, adql, kind)
+        whole = adql in _INTEGERS if kind == "num" else None
+        info = ColumnInfo(
+            "",
+            datatype,
+            "*" if datatype == "char" else None,
+            "timestamp" if kind == "time" else "",
+            inner.info.unit,
+        )
+        cast = f"CAST({inner.sql} AS {dialect.TYPES[adql]})"
         size = node.to.expressions
         if kind == "str" and size and str(size[0].this.this).isdigit():
-            cast = f"left({cast}, {int(str(size[0].this.this))})"
-        return Written(
-            cast,
-            kind,
-            info if sql != "TIMESTAMP" else ColumnInfo("", ""),
-            inner.number if kind == "num" else None,
-        )
+            cast = f"left({cast}, {min(int(str(size[0].this.this)), 1 << 30)})"
+        number = inner.number if kind == "num" else None
+        if number is not None and whole:
+            number = float(round(number))
+        return Written(cast, kind, info, number, whole=whole)
+
+    def _castable(self, node: exp.Cast, inner: Written, adql: str, kind: str) -> Written:
+        allowed = {
+            "num": {"num", "str", "bool", "any", "null"},
+            "str": {"num", "str", "bool", "time", "region", "any", "null"},
+            "time": {"time", "str", "any", "null"},
+        }[kind]
+        if inner.kind not in allowed:
+            raise self._error(node.this, f"CAST to {adql}: this is {name_kind(inner)}")
+        literal = node.this if isinstance(node.this, exp.Literal) and node.this.is_string else None
+        if literal is None:
+            bits = _INTEGERS.get(adql)
+            if bits and inner.number is not None and not -(2**bits) <= inner.number < 2**bits:
+                raise self._error(node.this, f"the number does not fit into {adql}")
+            return inner
+        text = str(literal.this).strip()
+        if kind == "time":
+            time = check_time(text)
+            if time is None:
+                raise self._error(literal, f"not a time: {text[:40]!r}, write 2026-01-31T12:00:00")
+            return replace(inner, sql=f"'{time}'")
+        if kind == "num":
+            try:
+                fits = math.isfinite(float(text)) and "_" not in text
+                bits = _INTEGERS.get(adql)
+                fits = fits and (bits is None or -(2**bits) <= float(text) < 2**bits)
+            except ValueError:
+                fits = False
+            if not fits:
+                raise self._error(literal, f"{text[:40]!r} cannot become {adql}")
+        return inner
 
     def _scalar(self, node: exp.Subquery) -> Written:
         sql, columns = self.subquery(node.this, self.scope)
         if len(columns) != 1:
             raise self._error(node, f"a sub-query used as a value must give one column, not {len(columns)}")
-        return Written(f"({sql})", columns[0].kind, columns[0].info)
+        kind = "any" if columns[0].kind == "null" else columns[0].kind
+        return Written(f"({sql})", kind, columns[0].info, whole=is_whole(columns[0].info))
 
-    # Functions
 
-    def _function(self, node: exp.Anonymous) -> Written:
-        name = str(node.this).upper()
-        if name in GEOMETRY:
-            return self._geometry(node, name)
-        spec = AGGREGATES.get(name)
-        if spec is not None:
-            return self._aggregate(node, name, spec)
-        if name == "IN_UNIT":
-            return self._in_unit(node)
-        spec = FUNCTIONS.get(name)
-        if spec is None:
-            hint = suggest(str(node.this), [*FUNCTIONS, *AGGREGATES, *GEOMETRY])
-            raise self._error(node, f"unknown function `{str(node.this)[:60]}`{hint}")
-        args = [self.write(arg) for arg in node.expressions]
-        self._check_arguments(node, name, spec, args)
-        return self._result(name, spec, args, spec.emit([arg.sql for arg in args]))
-
-    def _result(self, name: str, spec: FunctionSpec, args: list[Written], sql: str) -> Written:
-        first = args[0].info if args else ColumnInfo("", "")
-        same = spec.gives == "same" and bool(args)
-        kind = args[0].kind if same else spec.gives
-        datatype = first.datatype if same else ("char" if spec.gives == "str" else spec.datatype)
-        size = first.arraysize if same else ("*" if spec.gives == "str" else None)
-        info = ColumnInfo(name.lower(), datatype, size, unit=first.unit if spec.keeps_unit else "")
-        return Written(sql, kind, info)
-
-    def _check_arguments(
-        self, node: exp.Anonymous, name: str, spec: FunctionSpec, args: list[Written]
-    ) -> None:
-        if not spec.low <= len(args) <= spec.high:
-            wanted = str(spec.low) if spec.low == spec.high else f"{spec.low} to {spec.high}"
-            raise self._error(node, f"{name} takes {wanted} argument{'s' * (wanted != '1')}, not {len(args)}")
-        for arg in args:
-            wrong = arg.kind == "shape" or (
-                spec.takes != "any"
-                and arg.kind not in {spec.takes, "any", "null"}
-                and (spec.takes, arg.kind) != ("str", "region")
-            )
-            if wrong:
-                kind = {"num": "numbers", "str": "strings"}.get(spec.takes, "values")
-                raise self._error(node, f"{name} takes {kind}, not {name_kind(arg)}")
-
-    def _aggregate(self, node: exp.Anonymous, name: str, spec: FunctionSpec) -> Written:
-        if self.in_aggregate:
-            raise self._error(node, f"{name} inside another aggregate function")
-        self.saw_aggregate = True
-        only = node.expressions[0] if len(node.expressions) == 1 else None
-        if name == "COUNT" and isinstance(only, exp.Star):
-            return Written("count(*)", "num", ColumnInfo("count", "long"))
-        self.in_aggregate = True
-        distinct = ""
-        given = list(node.expressions)
-        if isinstance(only, exp.Distinct):
-            given, distinct = list(only.expressions), "DISTINCT "
-        args = [self.write(arg) for arg in given]
-        self.in_aggregate = False
-        self._check_arguments(node, name, spec, args)
-        sql = spec.emit([distinct + args[0].sql, *[arg.sql for arg in args[1:]]])
-        if name == "IVO_STRING_AGG":
-            sql = spec.emit([f"{distinct}CAST({args[0].sql} AS VARCHAR)", args[1].sql])
-        return self._result(name, spec, args, sql)
-
-    def _in_unit(self, node: exp.Anonymous) -> Written:
-        from astropy import units as u
-
-        args = [self.write(arg) for arg in node.expressions]
-        if len(args) != 2 or args[1].kind != "str":
-            raise self._error(node, "IN_UNIT takes an expression and a unit as a string")
-        target = args[1].sql[1:-1]
-        try:
-            factor = u.Unit(args[0].info.unit or "", format="vounit").to(u.Unit(target, format="vounit"))
-        except (ValueError, u.UnitConversionError, TypeError) as error:
-            raise self._error(
-                node, f"IN_UNIT cannot turn `{args[0].info.unit}` into `{target[:30]}`"
-            ) from error
-        return Written(
-            f"({args[0].sql} * {float(factor)!r})", "num", ColumnInfo("in_unit", "double", unit=target)
-        )
+def _unit_of(operator: str, left: Written, right: Written) -> str:
+    """Return the unit of a result, empty where it has none or none is known."""
+    a, b = left.info.unit, right.info.unit
+    if operator in "+-%":
+        return a if a == b or (right.number is not None and operator == "%") else ""
+    if operator == "*":
+        return f"{a}.{b}" if a and b else a or b
+    if a == b:
+        return ""
+    if not b:
+        return a
+    return f"{a}/{b}" if a and re.fullmatch(r"\w+", b) else ""

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skydesk_portal.adql import dialect
 from skydesk_portal.exceptions import QueryError
+from skydesk_portal.models.regions import polygon_area_deg2
 
 if TYPE_CHECKING:
     from mocpy import MOC
 
 __all__ = [
-    "Box",
     "Circle",
+    "Ellipse",
     "Point",
     "Polygon",
     "RegionColumn",
     "Shape",
     "Value",
+    "Zone",
     "exact_predicate",
     "index_ranges",
 ]
@@ -28,7 +31,13 @@ __all__ = [
 MAX_RANGES = 8
 """Ranges of the index that one region may become; more cost more than they save."""
 
-type Shape = Point | Circle | Polygon | Box | RegionColumn
+MAX_CORNERS = 1000
+"""Corners of a polygon that is not convex."""
+
+MAX_PIECES = 24
+"""Convex pieces that are written as SQL; a polygon of more is tested by the function for stored regions."""
+
+type Shape = Point | Circle | Polygon | Zone | Ellipse | RegionColumn
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Point:
-    """A position; ``table`` tells whose indexed position it is, if it is one."""
+    """A position; ``index_key`` is the stored index of it, if there is one."""
 
     ra: Value
     dec: Value
@@ -64,17 +73,31 @@ class Polygon:
 
 
 @dataclass(frozen=True)
-class Box:
-    """A box around a position that is not constant: only CENTROID understands it."""
+class Zone:
+    """What lies between two meridians and two parallels."""
+
+    ra_low: Value
+    dec_low: Value
+    ra_high: Value
+    dec_high: Value
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """An ellipse; axes in arcseconds, angle of the long one in degrees from north through east."""
 
     center: Point
+    major: Value
+    minor: Value
+    angle: Value
 
 
 @dataclass(frozen=True)
 class RegionColumn:
-    """A column that holds a region as DALI or STC-S text."""
+    """A region that each row gives as DALI or STC-S text; ``center`` where that is known without reading it."""
 
     sql: str
+    center: Point | None = None
 
 
 def is_constant(point: Point) -> bool:
@@ -110,22 +133,42 @@ def _cos(value: Value) -> str:
     return f"cos(radians({value.sql}))"
 
 
+def _loose(*values: Value | Point) -> list[str]:
+    """Return the SQL of what is not constant, so that NaN could hide in it."""
+    flat = [v for value in values for v in ((value.ra, value.dec) if isinstance(value, Point) else (value,))]
+    return list(dict.fromkeys(value.sql for value in flat if value.number is None))
+
+
 def distance_sql(a: Point, b: Point) -> str:
-    """Return SQL of the angle between two positions, in degrees."""
-    return f"degrees(2 * asin(least(1, sqrt({haversine(a, b)}))))"
+    """Return SQL of the angle between two positions, in degrees; null where a coordinate is null or NaN."""
+    h = haversine(a, b)
+    return dialect.guarded(f"degrees(2 * atan2(sqrt({h}), sqrt(greatest(0, 1 - {h}))))", _loose(a, b))
 
 
 def within_sql(a: Point, b: Point, radius: Value, operator: str = "<=") -> str:
-    """Return SQL that tells whether two positions are closer than a radius in degrees."""
+    """Return SQL that tells whether two positions are closer than a radius in degrees; false where one is NaN."""
     if radius.number is None:
         # The engine takes NaN for the largest of all numbers, so that a radius must be seen to be one.
         limit_sql = f"pow(sin(radians(least({radius.sql}, 180)) / 2), 2)"
         return f"({haversine(a, b)} {operator} {limit_sql} AND ({radius.sql}) BETWEEN 0 AND 1e300)"
+    if radius.number < 0:
+        return "FALSE"
     if radius.number >= 180:
-        return f"({haversine(a, b)} IS NOT NULL)"
-    limit = math.sin(math.radians(max(radius.number, 0.0) / 2)) ** 2
-    # Half an ulp of slack keeps a source that lies exactly on the centre in a cone of radius 0.
-    return f"({haversine(a, b)} {operator} {limit!r})"
+        return f"({haversine(a, b)} <= 2)"
+    limit = math.sin(math.radians(radius.number / 2)) ** 2
+    # A few units in the last place keep what lies exactly on the edge.
+    return f"({haversine(a, b)} {operator} {limit * (1 + 1e-15) if operator == '<=' else limit!r})"
+
+
+def negated(point: Point, exact: str) -> str:
+    """Return SQL that tells whether a position lies outside; null where a coordinate is null or NaN."""
+    return dialect.guarded(f"(NOT {exact})", _loose(point))
+
+
+def chosen(point: Point | None, exact: str) -> str:
+    """Return SQL of 1 for inside and 0 for outside; null where a coordinate is null or NaN."""
+    sql = f"CAST({exact} AS INTEGER)"
+    return sql if point is None else dialect.guarded(sql, _loose(point))
 
 
 def _unit(ra_deg: float, dec_deg: float) -> np.ndarray:
@@ -164,7 +207,11 @@ def make_polygon(corners: list[tuple[float, float]]) -> Polygon:
     middle = np.sum(vectors, axis=0)
     if np.linalg.norm(middle) < 1e-9 or min(float(v @ middle) for v in vectors) <= 0:
         raise QueryError("a polygon must be smaller than a hemisphere")
-    return Polygon(tuple(kept))
+    polygon = Polygon(tuple(kept))
+    flat = _project(polygon)[1]
+    if not _is_convex(flat) and _crosses_itself(flat):
+        raise QueryError("the edges of the polygon cross each other")
+    return polygon
 
 
 def _project(polygon: Polygon) -> tuple[list[np.ndarray], np.ndarray]:
@@ -186,17 +233,21 @@ def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
 
 def _crosses_itself(flat: np.ndarray) -> bool:
     n = len(flat)
-    if n > 500:
-        raise QueryError("a polygon that is not convex may have 500 corners at most")
-    for i in range(n):
-        a, b = flat[i], flat[(i + 1) % n]
-        for j in range(i + 2, n):
-            if (j + 1) % n == i:
-                continue
-            c, d = flat[j], flat[(j + 1) % n]
-            if _turn(a, b, c) * _turn(a, b, d) < 0 and _turn(c, d, a) * _turn(c, d, b) < 0:
-                return True
-    return False
+    if n > MAX_CORNERS:
+        raise QueryError(f"a polygon that is not convex may have {MAX_CORNERS} corners at most")
+    a, b = flat, np.roll(flat, -1, axis=0)
+
+    def side(start: np.ndarray, end: np.ndarray, points: np.ndarray) -> np.ndarray:
+        d, p = end - start, points[None] - start[:, None]
+        return np.sign(d[:, None, 0] * p[..., 1] - d[:, None, 1] * p[..., 0])
+
+    from_a, from_b = side(a, b, a), side(a, b, b)
+    apart = from_a * from_b < 0
+    crossing = apart & apart.T
+    near = np.arange(n)
+    for step in (-1, 0, 1):
+        crossing[near, (near + step) % n] = False
+    return bool(crossing.any())
 
 
 def _triangulate(flat: np.ndarray) -> list[list[int]]:
@@ -204,8 +255,6 @@ def _triangulate(flat: np.ndarray) -> list[list[int]]:
     left = list(range(len(flat))) if area >= 0 else list(range(len(flat)))[::-1]
     if all(_turn(flat[left[i - 2]], flat[left[i - 1]], flat[left[i]]) >= -1e-15 for i in range(len(left))):
         return [left]
-    if _crosses_itself(flat):
-        raise QueryError("the edges of the polygon cross each other")
     out: list[list[int]] = []
     while len(left) > 3:
         for i in range(len(left)):
@@ -231,22 +280,65 @@ def _triangulate(flat: np.ndarray) -> list[list[int]]:
     return [*out, left]
 
 
+def _is_convex(flat: np.ndarray) -> bool:
+    a, b, c = np.roll(flat, 1, axis=0), flat, np.roll(flat, -1, axis=0)
+    turn = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    if not (bool((turn >= -1e-15).all()) or bool((turn <= 1e-15).all())):
+        return False
+    # A star that winds twice turns to one side only as well.
+    steps = b - a
+    after = np.roll(steps, -1, axis=0)
+    angles = np.arctan2(steps[:, 0] * after[:, 1] - steps[:, 1] * after[:, 0], (steps * after).sum(axis=1))
+    return abs(float(angles.sum())) < 3 * math.pi
+
+
 def polygon_sql(point: Point, polygon: Polygon) -> str:
-    """Return SQL that tells whether a position lies in a polygon, edges included."""
+    """Return SQL that tells whether a position lies in a polygon, edges included; false where it is NaN."""
     vectors, flat = _project(polygon)
+    if len(flat) > MAX_PIECES and not _is_convex(flat):
+        # The pieces would be many; the winding number is quicker.
+        return f"coalesce(skydesk_region_has({_text_sql(polygon)}, {point.ra.sql}, {point.dec.sql}), FALSE)"
     parts = []
     for piece in _triangulate(flat):
         edges = []
         center = np.sum([vectors[i] for i in piece], axis=0)
         for i, j in zip(piece, piece[1:] + piece[:1], strict=True):
             normal = np.cross(vectors[i], vectors[j])
+            normal /= np.linalg.norm(normal)
             x, y, z = (float(v) for v in (normal if normal @ center >= 0 else -normal))
+            # The upper bound keeps NaN out, which the engine takes for a large number.
             edges.append(
                 f"({x!r} * cos(radians({point.dec.sql})) * cos(radians({point.ra.sql})) + ({y!r})"
-                f" * cos(radians({point.dec.sql})) * sin(radians({point.ra.sql})) + ({z!r}) * sin(radians({point.dec.sql}))) >= 0"
+                f" * cos(radians({point.dec.sql})) * sin(radians({point.ra.sql}))"
+                f" + ({z!r}) * sin(radians({point.dec.sql}))) BETWEEN -1e-15 AND 2"
             )
         parts.append("(" + " AND ".join(edges) + ")")
     return "(" + " OR ".join(parts) + ")"
+
+
+def _zone_sql(point: Point, zone: Zone) -> str:
+    turn = "({0} - 360 * floor({0} / 360))"
+    offset = turn.format(f"(({point.ra.sql}) - ({zone.ra_low.sql}))")
+    width = f"(({zone.ra_high.sql}) - ({zone.ra_low.sql}))"
+    return (
+        f"(({point.dec.sql}) BETWEEN {zone.dec_low.sql} AND {zone.dec_high.sql}"
+        f" AND ({width} BETWEEN 360 AND 1e300 OR {offset} <= {turn.format(width)}) AND {offset} <= 360)"
+    )
+
+
+def _ellipse_sql(point: Point, ellipse: Ellipse) -> str:
+    center, angle = ellipse.center, ellipse.angle.sql
+    dec, dec0 = f"radians({point.dec.sql})", f"radians({center.dec.sql})"
+    turn = f"radians(({point.ra.sql}) - ({center.ra.sql}))"
+    east = f"(cos({dec}) * sin({turn}))"
+    north = f"(cos({dec0}) * sin({dec}) - sin({dec0}) * cos({dec}) * cos({turn}))"
+    along = f"(sin(radians({angle})) * {east} + cos(radians({angle})) * {north})"
+    across = f"(cos(radians({angle})) * {east} - sin(radians({angle})) * {north})"
+    axes = [f"nullif(radians(({axis.sql}) / 3600.0), 0)" for axis in (ellipse.major, ellipse.minor)]
+    return (
+        f"(pow({along} / {axes[0]}, 2) + pow({across} / {axes[1]}, 2) <= 1"
+        f" AND (sin({dec0}) * sin({dec}) + cos({dec0}) * cos({dec}) * cos({turn})) > 0)"
+    )
 
 
 def exact_predicate(point: Point, region: Shape) -> str:
@@ -274,12 +366,20 @@ def exact_predicate(point: Point, region: Shape) -> str:
             return within_sql(point, center, radius)
         case Polygon():
             return polygon_sql(point, region)
+        case Zone():
+            return _zone_sql(point, region)
+        case Ellipse():
+            return _ellipse_sql(point, region)
         case RegionColumn(sql):
             return f"skydesk_region_has({sql}, {point.ra.sql}, {point.dec.sql})"
         case Point():
             return within_sql(point, region, Value("0", 0.0))
-        case _:
-            raise QueryError("a BOX needs a constant centre here")
+
+
+def text_of(name: str, values: list[Value]) -> str:
+    """Return SQL of the text of a region whose numbers are expressions."""
+    numbers = " || ' ' || ".join(dialect.text(value.sql) for value in values)
+    return f"('{name} ' || {numbers})"
 
 
 def _text_sql(region: Shape) -> str:
@@ -288,11 +388,14 @@ def _text_sql(region: Shape) -> str:
             return sql
         case Polygon(corners):
             return "'POLYGON " + " ".join(f"{v!r}" for corner in corners for v in corner) + "'"
+        case Circle(center, radius) if is_constant(center) and radius.number is not None:
+            return f"'CIRCLE {center.ra.number!r} {center.dec.number!r} {radius.number!r}'"
         case Circle(center, radius):
-            parts = (center.ra.sql, center.dec.sql, radius.sql)
-            return "('CIRCLE ' || " + " || ' ' || ".join(f"CAST({part} AS VARCHAR)" for part in parts) + ")"
+            return text_of("CIRCLE", [center.ra, center.dec, radius])
+        case Point(ra, dec):
+            return text_of("POSITION", [ra, dec])
         case _:
-            raise QueryError("a BOX needs a constant centre here")
+            raise QueryError("a region that only positions can be compared with")
 
 
 def relation_sql(name: str, inner: Shape, outer: Shape) -> str:
@@ -315,36 +418,48 @@ def relation_sql(name: str, inner: Shape, outer: Shape) -> str:
     QueryError
         If one of them is not a region.
     """
-    if isinstance(outer, Point):
-        raise QueryError("CONTAINS: a region with an area does not fit into a POINT")
     function = "skydesk_region_within" if name == "CONTAINS" else "skydesk_regions_meet"
     return f"{function}({_text_sql(inner)}, {_text_sql(outer)})"
+
+
+def _depth(size_deg: float) -> int:
+    return int(min(max(round(math.log2(58.6 / (max(size_deg, 1e-7) / 4))), 3), 20))
 
 
 def region_moc(region: Shape) -> MOC | None:
     """Return the coverage map of a constant region, `None` if it is not constant."""
     from astropy import units as u
-    from astropy.coordinates import Latitude, Longitude
+    from astropy.coordinates import Latitude, Longitude, SkyCoord
     from mocpy import MOC
 
     match region:
         case Circle(center, radius) if is_constant(center) and radius.number is not None:
             size = min(max(radius.number, 1e-7), 180.0)
-            depth = int(min(max(round(math.log2(58.6 / (size / 4))), 3), 20))
             ra, dec = center.ra.number, center.dec.number
             # A hair more than the radius: the map may be too large, never too small.
             grown = min(size * (1 + 1e-9) + 1e-9, 180.0)
             return MOC.from_cone(
-                Longitude(ra, u.deg), Latitude(dec, u.deg), radius=grown * u.deg, max_depth=depth
+                Longitude(ra, u.deg), Latitude(dec, u.deg), radius=grown * u.deg, max_depth=_depth(size)
             )
+        case Ellipse(center, Value(number=float(major))):
+            return region_moc(Circle(center, Value("", abs(major) / 3600.0 * 1.01)))
         case Polygon(corners):
             vectors = [_unit(*corner) for corner in corners]
             middle = np.sum(vectors, axis=0)
             middle /= np.linalg.norm(middle)
             size = max(math.degrees(math.acos(min(1.0, float(v @ middle)))) for v in vectors)
-            depth = int(min(max(round(math.log2(58.6 / (max(size, 1e-7) / 4))), 3), 20))
             ra_deg, dec_deg = [c[0] for c in corners], [c[1] for c in corners]
-            return MOC.from_polygon(Longitude(ra_deg, u.deg), Latitude(dec_deg, u.deg), max_depth=depth)
+            return MOC.from_polygon(
+                Longitude(ra_deg, u.deg), Latitude(dec_deg, u.deg), max_depth=_depth(size)
+            )
+        case Zone(
+            Value(number=float(west)),
+            Value(number=float(south)),
+            Value(number=float(east)),
+            Value(number=float(north)),
+        ) if south < north and (east - west) % 360 > 0 and east - west < 360:
+            edges = SkyCoord([west % 360, east % 360] * u.deg, [max(south, -90), min(north, 90)] * u.deg)
+            return MOC.from_zone(edges, _depth(min(north - south, (east - west) % 360) / 2))
     return None
 
 
@@ -412,31 +527,24 @@ def area_of(region: Shape) -> str:
     """
     match region:
         case Circle(_, radius):
-            return f"({2 * math.pi * math.degrees(1) ** 2!r} * (1 - cos(radians({radius.sql}))))"
+            return f"({4 * math.pi * math.degrees(1) ** 2!r} * pow(sin(radians({radius.sql}) / 2), 2))"
         case Polygon():
-            return repr(polygon_area(region))
+            return dialect.double(polygon_area(region))
         case Point():
-            return "0.0"
+            return dialect.double(0.0)
+        case RegionColumn(sql):
+            return f"skydesk_region_area({sql})"
         case _:
-            raise QueryError("AREA needs a CIRCLE or a POLYGON")
+            raise QueryError("AREA needs a CIRCLE, BOX or POLYGON")
 
 
 def polygon_area(polygon: Polygon) -> float:
-    """Return the area of a polygon in square degrees, by the excess of its triangles."""
-    vectors, flat = _project(polygon)
-    total = 0.0
-    for piece in _triangulate(flat):
-        for i in range(1, len(piece) - 1):
-            a, b, c = vectors[piece[0]], vectors[piece[i]], vectors[piece[i + 1]]
-            # Van Oosterom & Strackee (1983): solid angle of a triangle.
-            total += 2 * math.atan2(
-                abs(float(a @ np.cross(b, c))), 1 + float(a @ b) + float(b @ c) + float(c @ a)
-            )
-    return total * math.degrees(1) ** 2
+    """Return the area of a polygon in square degrees."""
+    return polygon_area_deg2(np.array([_unit(*corner) for corner in polygon.corners]))
 
 
 def centroid_of(region: Shape) -> Point:
-    """Return the centre of a region.
+    """Return the centre of a region: of a polygon the mean direction of its corners.
 
     Raises
     ------
@@ -446,12 +554,14 @@ def centroid_of(region: Shape) -> Point:
     match region:
         case Point():
             return region
-        case Circle(center, _) | Box(center):
+        case Circle(center, _) | RegionColumn(_, Point() as center):
             return center
         case Polygon(corners):
             middle = np.sum([_unit(*corner) for corner in corners], axis=0)
             ra = math.degrees(math.atan2(middle[1], middle[0])) % 360
             dec = math.degrees(math.atan2(middle[2], math.hypot(middle[0], middle[1])))
-            return Point(Value(repr(ra), ra), Value(repr(dec), dec))
+            return Point(Value(dialect.double(ra), ra), Value(dialect.double(dec), dec))
+        case RegionColumn(sql):
+            return Point(Value(f"skydesk_region_ra({sql})"), Value(f"skydesk_region_dec({sql})"))
         case _:
             raise QueryError("CENTROID needs a POINT, CIRCLE, BOX or POLYGON")

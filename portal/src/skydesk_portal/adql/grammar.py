@@ -72,7 +72,7 @@ _ALLOWED = frozenset(
         TokenType.L_PAREN, TokenType.R_PAREN, TokenType.COMMA, TokenType.DOT, TokenType.DASH, TokenType.PLUS,
         TokenType.STAR, TokenType.SLASH, TokenType.LT, TokenType.GT, TokenType.LTE, TokenType.GTE, TokenType.EQ,
         TokenType.NEQ, TokenType.AMP, TokenType.PIPE, TokenType.CARET, TokenType.TILDE, TokenType.DPIPE,
-        TokenType.STRING, TokenType.NUMBER, TokenType.IDENTIFIER, TokenType.VAR, TokenType.TOP,
+        TokenType.MOD, TokenType.STRING, TokenType.NUMBER, TokenType.IDENTIFIER, TokenType.VAR, TokenType.TOP,
     }
     | {tokens.Tokenizer.KEYWORDS[word] for word in _WORDS | _PHRASES if word in tokens.Tokenizer.KEYWORDS}
     | {TokenType.DOUBLE, TokenType.FLOAT, TokenType.INT, TokenType.TIMESTAMP}

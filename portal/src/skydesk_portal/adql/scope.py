@@ -12,7 +12,7 @@ from skydesk_portal.adql.grammar import find_place
 from skydesk_portal.exceptions import QueryError
 from skydesk_portal.models.tables import Catalog, ColumnInfo, TableInfo
 
-__all__ = ["OutColumn", "Scope", "Source", "error_at", "quote", "suggest"]
+__all__ = ["OutColumn", "Scope", "Source", "error_at", "excerpt", "quote", "suggest"]
 
 
 def quote(name: str) -> str:
@@ -27,14 +27,23 @@ def suggest(word: str, known: list[str]) -> str:
     return f" (did you mean `{lowered[close[0]]}`?)" if close else ""
 
 
+def _span(node: exp.Expression | None) -> tuple[int, int] | None:
+    if node is None:
+        return None
+    metas = [n.meta for n in node.walk() if n.meta.get("start") is not None]
+    return (min(m["start"] for m in metas), max(m["end"] for m in metas)) if metas else None
+
+
+def excerpt(text: str, node: exp.Expression) -> str:
+    """Return the part of the query that a node was read from, as well as that is known."""
+    span = _span(node)
+    return "" if span is None else " ".join(text[span[0] : span[1] + 1].split())
+
+
 def error_at(text: str, node: exp.Expression | None, message: str) -> QueryError:
     """Make an error that points at a node of the tree."""
-    found = node
-    if node is not None and "start" not in node.meta:
-        found = next((n for n in node.find_all(exp.Identifier, exp.Anonymous) if "start" in n.meta), None)
-    if found is None or "start" not in found.meta:
-        return QueryError(message)
-    return QueryError(message, *find_place(text, found.meta["start"]))
+    span = _span(node)
+    return QueryError(message) if span is None else QueryError(message, *find_place(text, span[0]))
 
 
 @dataclass(frozen=True)
@@ -48,12 +57,16 @@ class OutColumn:
 
 
 def kind_of(info: ColumnInfo) -> str:
-    """Return the coarse kind of a column: num, str, bool, region or any."""
+    """Return the coarse kind of a column: num, str, bool, time, region, array or any."""
     if info.datatype in {"char", "unicodeChar"}:
+        xtype = info.xtype.rpartition(":")[2].lower()
+        if xtype == "timestamp":
+            return "time"
         # ObsCore's s_region is text whose meaning is a region; s_region without an xtype occurs in older releases.
-        return "region" if info.xtype or info.name.lower() == "s_region" else "str"
+        shapes = {"region", "point", "circle", "polygon", "shape", "stc-s"}
+        return "region" if xtype in shapes or info.name.lower() == "s_region" else "str"
     if info.arraysize not in (None, "", "1"):
-        return "any"
+        return "array"
     if info.datatype == "boolean":
         return "bool"
     return "num" if info.datatype in {"short", "int", "long", "float", "double", "unsignedByte"} else "any"

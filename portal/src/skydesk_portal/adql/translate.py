@@ -388,7 +388,7 @@ class _QueryWriter:
         written = writer.write(inner)
         name = alias or self._name(inner, written, count)
         origin = written.origin if isinstance(inner, exp.Column) else ""
-        kind = "any" if written.kind == "shape" else written.kind
+        kind = "array" if written.kind == "shape" else written.kind
         return [(written.sql, OutColumn(name, replace(written.info, name=name), kind, origin))]
 
     def _name(self, node: exp.Expression, written: Written, count: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from skydesk_portal.adql import geometry as geo
 from skydesk_portal.models.tables import ColumnInfo
 
-__all__ = ["Written", "name_kind"]
+__all__ = ["Written", "is_whole", "name_kind"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Written:
     sql
         Engine SQL.
     kind
-        ``num``, ``str``, ``bool``, ``region``, ``any``, ``null`` or ``shape``.
+        ``num``, ``str``, ``bool``, ``time``, ``region``, ``array``, ``any``, ``null`` or ``shape``.
     info
         Metadata; its datatype is empty where the engine decides.
     number
@@ -29,6 +29,8 @@ class Written:
         Region, if ``kind`` is ``shape``.
     origin
         Full name of the column, if it is one.
+    whole
+        Whether it is an integer; `None` where only the engine knows.
     """
 
     sql: str
@@ -37,6 +39,7 @@ class Written:
     number: float | None = None
     shape: Any = None
     origin: str = ""
+    whole: bool | None = None
 
     def value(self) -> geo.Value:
         """Return SQL and constant as geometry wants them."""
@@ -49,6 +52,16 @@ def name_kind(written: Written) -> str:
         "num": "a number",
         "str": "a string",
         "bool": "a condition",
+        "time": "a time",
+        "null": "NULL",
+        "array": "an array",
         "shape": "a region",
         "region": "a region",
     }.get(written.kind, "this")
+
+
+def is_whole(info: ColumnInfo) -> bool | None:
+    """Tell whether a column holds integers, `None` where only the engine knows."""
+    if info.arraysize not in (None, "", "1") or not info.datatype:
+        return None
+    return info.datatype in {"short", "int", "long", "unsignedByte"}

@@ -13,10 +13,14 @@ from skydesk_portal.exceptions import QueryError
 
 __all__ = [
     "Region",
+    "box_corners",
     "make_range",
     "parse_region",
+    "polygon_area_deg2",
+    "region_area_deg2",
     "region_contains",
     "region_has",
+    "region_has_many",
     "regions_intersect",
     "separation_deg",
 ]
@@ -44,9 +48,7 @@ class Region:
         """Centre of the region as (ra, dec)."""
         if self.radius_deg is not None:
             return self.corners[0]
-        middle = np.sum(_vectors(self), axis=0)
-        ra = math.degrees(math.atan2(middle[1], middle[0])) % 360
-        return ra, math.degrees(math.atan2(middle[2], math.hypot(middle[0], middle[1])))
+        return _position(np.sum(_vectors(self), axis=0))
 
     @property
     def size_deg(self) -> float:
@@ -114,6 +116,56 @@ def make_range(ra_low: float, ra_high: float, dec_low: float, dec_high: float) -
     return Region(tuple(bottom + top))
 
 
+def box_corners(
+    ra_deg: float, dec_deg: float, width_deg: float, height_deg: float
+) -> tuple[tuple[float, float], ...]:
+    """Return the corners of a box as ADQL 2.1 and STC define it.
+
+    The box has a cross in its centre, whose arms run along the great circles
+    through north and through east, for half the width and half the height to
+    either side; its sides are the great circles at right angles to the arms
+    at their ends. The width is therefore an angle on the sky, not a
+    difference of right ascensions.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg
+        Centre, ICRS.
+    width_deg, height_deg
+        Whole extents, below 180 degrees.
+
+    Returns
+    -------
+    tuple
+        Four corners (ra, dec).
+
+    Raises
+    ------
+    QueryError
+        If the box is empty or too large.
+    """
+    _check(ra_deg, dec_deg)
+    if not (0 < width_deg < 180 and 0 < height_deg < 180):
+        raise QueryError("the sides of a BOX must be larger than 0 and smaller than 180 degrees")
+    center = _unit(ra_deg, dec_deg)
+    ra, dec = math.radians(ra_deg), math.radians(dec_deg)
+    east = np.array([-math.sin(ra), math.cos(ra), 0.0])
+    north = np.array([-math.sin(dec) * math.cos(ra), -math.sin(dec) * math.sin(ra), math.cos(dec)])
+    # In the tangential plane great circles are straight lines, and the box is a rectangle.
+    x, y = math.tan(math.radians(width_deg) / 2), math.tan(math.radians(height_deg) / 2)
+    corners = []
+    for a, b in ((-x, -y), (x, -y), (x, y), (-x, y)):
+        v = center + a * east + b * north
+        v /= np.linalg.norm(v)
+        corners.append(_position(v))
+    return tuple(corners)
+
+
+def _position(vector: np.ndarray) -> tuple[float, float]:
+    ra = math.degrees(math.atan2(vector[1], vector[0])) % 360
+    return ra, math.degrees(math.atan2(vector[2], math.hypot(vector[0], vector[1])))
+
+
 @lru_cache(maxsize=4096)
 def parse_region(text: str) -> Region:
     """Read a region given as text.
@@ -171,8 +223,7 @@ def parse_region(text: str) -> Region:
     if name == "RANGE" and len(numbers) == 4:
         return make_range(numbers[0], numbers[1], numbers[2], numbers[3])
     if name == "BOX" and len(numbers) == 4:
-        ra, dec, width, height = numbers
-        return make_range(ra - width / 2, ra + width / 2, dec - height / 2, dec + height / 2)
+        return Region(box_corners(numbers[0], numbers[1], numbers[2], numbers[3]))
     if name == "POLYGON" and len(numbers) >= 6 and len(numbers) % 2 == 0:
         corners = [_check(ra, dec) for ra, dec in zip(numbers[::2], numbers[1::2], strict=True)]
         if corners[0] == corners[-1]:
@@ -222,10 +273,55 @@ def region_has(region: Region, ra_deg: float, dec_deg: float) -> bool:
     return _winds(vectors, point, point)
 
 
-def _winds(vectors: np.ndarray, point: np.ndarray, pole: np.ndarray) -> bool:
+def region_has_many(region: Region, ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
+    """Tell which positions lie in a region, the edge included.
+
+    Parameters
+    ----------
+    region
+        The region; a polygon must fit into a hemisphere.
+    ra_deg, dec_deg
+        ICRS positions.
+
+    Returns
+    -------
+    numpy.ndarray
+        Booleans; `False` where a coordinate is not finite.
+    """
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+    vectors = _vectors(region)
+    if region.radius_deg is not None:
+        chord = np.linalg.norm(points - vectors[0], axis=1)
+        return np.asarray(chord <= 2 * math.sin(math.radians(region.radius_deg) / 2) * (1 + 4e-16) + 1e-15)
+    middle = vectors.sum(axis=0)
+    if not float((vectors @ middle).min()) > 0:
+        # Such a polygon has no inside that could be told from its outside.
+        return np.zeros(len(points), bool)
+    middle /= np.linalg.norm(middle)
+    east, north = _axes(middle)
+    height = points @ middle
+    near = np.isfinite(height) & (height > 1e-9)
+    flat = np.stack([points[near] @ east, points[near] @ north], axis=-1) / height[near, None]
+    corners = np.stack([vectors @ east, vectors @ north], axis=-1) / (vectors @ middle)[:, None]
+    found = np.zeros(len(points), bool)
+    a = corners[None] - flat[:, None]
+    b = np.roll(corners, -1, axis=0)[None] - flat[:, None]
+    cross = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    dot = (a * b).sum(axis=-1)
+    edge = ((np.abs(cross) < 1e-15) & (dot <= 1e-15)).any(axis=1)
+    found[near] = edge | (np.abs(np.arctan2(cross, dot).sum(axis=1)) > math.pi)
+    return found
+
+
+def _axes(pole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     east = np.cross([0.0, 0.0, 1.0] if abs(pole[2]) < 0.9 else [1.0, 0.0, 0.0], pole)
     east /= np.linalg.norm(east)
-    up = np.cross(pole, east)
+    return east, np.cross(pole, east)
+
+
+def _winds(vectors: np.ndarray, point: np.ndarray, pole: np.ndarray) -> bool:
+    east, up = _axes(pole)
 
     def flat(v: np.ndarray) -> np.ndarray:
         return np.stack([v @ east, v @ up], axis=-1) / (v @ pole)[..., None]
@@ -260,12 +356,11 @@ def _crosses(first: Region, second: Region) -> bool:
     for a, b in _edges(first):
         for c, d in _edges(second):
             n, m = np.cross(a, b), np.cross(c, d)
-            if (
-                float(n @ c) * float(n @ d) < 0
-                and float(m @ a) * float(m @ b) < 0
-                and float((a + b) @ (c + d)) > 0
-            ):
-                return True
+            if float(n @ c) * float(n @ d) < 0 and float(m @ a) * float(m @ b) < 0:
+                # The great circles meet twice; both arcs must hold the same one of the two points.
+                meeting = np.cross(n, m)
+                if float((a + b) @ meeting) * float((c + d) @ meeting) > 0:
+                    return True
     return False
 
 
@@ -288,12 +383,52 @@ def regions_intersect(a: Region, b: Region) -> bool:
 
 def region_contains(outer: Region, inner: Region) -> bool:
     """Tell whether one region lies completely in another."""
+    if outer.radius_deg is not None and inner.radius_deg is not None:
+        if outer.radius_deg >= 180:
+            return True
+        apart = separation_deg(outer.corners[0], inner.corners[0])
+        return apart + inner.radius_deg <= outer.radius_deg + 1e-12
+    if outer.radius_deg is not None and outer.radius_deg <= 90:
+        # Such a circle is convex, so that the corners tell about the edges.
+        return all(region_has(outer, *corner) for corner in inner.corners)
     if outer.radius_deg is not None:
-        reach = inner.radius_deg or 0.0
-        return all(
-            separation_deg(outer.corners[0], corner) + reach <= outer.radius_deg for corner in inner.corners
-        )
+        (ra, dec) = outer.corners[0]
+        opposite = (ra + 180) % 360, -dec
+        if region_has(inner, *opposite):
+            return False
+        return _edge_distance_deg(inner, _unit(*opposite)) >= 180 - outer.radius_deg - 1e-12
     if inner.radius_deg is not None:
         center = inner.corners[0]
         return region_has(outer, *center) and _edge_distance_deg(outer, _unit(*center)) >= inner.radius_deg
     return all(region_has(outer, *corner) for corner in inner.corners) and not _crosses(outer, inner)
+
+
+def polygon_area_deg2(vectors: np.ndarray) -> float:
+    """Return the area of a polygon in square degrees.
+
+    Parameters
+    ----------
+    vectors
+        Unit vectors of the corners, shape (n, 3); the polygon fits into a hemisphere.
+
+    Returns
+    -------
+    float
+        The area of its inside.
+    """
+    middle = vectors.sum(axis=0)
+    middle /= np.linalg.norm(middle)
+    total = 0.0
+    for b, c in zip(vectors, np.roll(vectors, -1, axis=0), strict=True):
+        # Van Oosterom & Strackee (1983): signed solid angle of a triangle.
+        total += 2 * math.atan2(
+            float(middle @ np.cross(b, c)), 1 + float(middle @ b) + float(b @ c) + float(c @ middle)
+        )
+    return abs(total) * math.degrees(1) ** 2
+
+
+def region_area_deg2(region: Region) -> float:
+    """Return the area of a region in square degrees."""
+    if region.radius_deg is not None:
+        return 4 * math.pi * math.sin(math.radians(region.radius_deg) / 2) ** 2 * math.degrees(1) ** 2
+    return polygon_area_deg2(_vectors(region))

@@ -10,12 +10,13 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from skydesk_portal.exceptions import PortalError, QueryError, QueryTimeoutError, TooLargeError
 from skydesk_portal.log import get_logger
-from skydesk_portal.models.regions import parse_region, region_contains, region_has, regions_intersect
 from skydesk_portal.models.tables import TableInfo
 from skydesk_portal.storage.cells import cells_around
+from skydesk_portal.storage.duckdb_functions import register_functions
 from skydesk_portal.storage.engine import EngineCapabilities
 
 __all__ = ["DuckdbEngine", "DuckdbQuery"]
@@ -25,27 +26,6 @@ BATCH_ROWS = 50_000
 
 def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _region_has(region: str, ra_deg: float, dec_deg: float) -> bool | None:
-    try:
-        return region_has(parse_region(region), ra_deg, dec_deg)
-    except QueryError:
-        return None
-
-
-def _regions_meet(a: str, b: str) -> bool | None:
-    try:
-        return regions_intersect(parse_region(a), parse_region(b))
-    except QueryError:
-        return None
-
-
-def _region_within(inner: str, outer: str) -> bool | None:
-    try:
-        return region_contains(parse_region(outer), parse_region(inner))
-    except QueryError:
-        return None
 
 
 def explain_failure(error: duckdb.Error) -> PortalError:
@@ -60,6 +40,8 @@ def explain_failure(error: duckdb.Error) -> PortalError:
         )
     if isinstance(error, duckdb.OutOfRangeException):
         return QueryError("a number in the query leaves the range of its type")
+    if "More than one row returned by a subquery" in str(error):
+        return QueryError("a sub-query used as a value gave more than one row")
     if isinstance(
         error,
         duckdb.BinderException
@@ -223,12 +205,7 @@ class DuckdbEngine:
             except duckdb.Error as error:
                 self._connection.close()
                 raise PortalError(f"{path}: the catalogue file of release {name} cannot be opened") from error
-        for function, call, types in (
-            ("skydesk_region_has", _region_has, ["VARCHAR", "DOUBLE", "DOUBLE"]),
-            ("skydesk_regions_meet", _regions_meet, ["VARCHAR", "VARCHAR"]),
-            ("skydesk_region_within", _region_within, ["VARCHAR", "VARCHAR"]),
-        ):
-            self._connection.create_function(function, call, types, "BOOLEAN", exception_handling="default")  # type: ignore[call-overload]
+        register_functions(self._connection)
         self._connection.create_function(
             "skydesk_cells", cells_around, ["DOUBLE", "DOUBLE", "INTEGER"], "BIGINT[]", type="arrow"
         )  # type: ignore[call-overload]
@@ -282,13 +259,23 @@ class DuckdbEngine:
             + f" FROM {'.'.join(map(_quote, source))}"
             for source, columns in sources
         ]
+        self.provide_view(schema, name, " UNION ALL ".join(parts))
+
+    def provide_view(self, schema: str, name: str, sql: str) -> None:
+        """Keep a view.
+
+        Parameters
+        ----------
+        schema, name
+            Where it goes, in the in-memory database.
+        sql
+            What it selects; of the platform's own making.
+        """
         with self._lock:
             cursor = self._connection.cursor()
             try:
                 cursor.execute(f"CREATE SCHEMA IF NOT EXISTS memory.{_quote(schema)}")
-                cursor.execute(
-                    f"CREATE OR REPLACE VIEW memory.{_quote(schema)}.{_quote(name)} AS {' UNION ALL '.join(parts)}"
-                )
+                cursor.execute(f"CREATE OR REPLACE VIEW memory.{_quote(schema)}.{_quote(name)} AS {sql}")
             finally:
                 cursor.close()
 
@@ -297,7 +284,7 @@ class DuckdbEngine:
         sql: str,
         *,
         timeout_s: float,
-        uploads: Mapping[str, pa.Table] | None = None,
+        uploads: Mapping[str, pa.Table | ds.Dataset] | None = None,
         on_start: Callable[[Callable[[], None]], None] | None = None,
     ) -> DuckdbQuery:
         """Run a query.
