@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from typing import Annotated
+from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 
-from skydesk_portal.api.dependencies import FactoryDependency, FormDependency, require
+from skydesk_portal.api.dependencies import FactoryDependency, FormDependency, get_pool, require
 from skydesk_portal.exceptions import ForbiddenError, UsageError
 from skydesk_portal.models.datasets import DatasetId
 from skydesk_portal.models.identity import Identity
-from skydesk_portal.vo.datalink import MEDIA_TYPE, links_votable
+from skydesk_portal.services.datalink import file_media_type
+from skydesk_portal.vo.datalink import LINKS_STANDARD_ID, MEDIA_TYPE, links_votable
 from skydesk_portal.vo.vosi import availability_xml, capabilities_xml
 
 __all__ = ["router"]
@@ -22,19 +23,41 @@ __all__ = ["router"]
 PREFIX = "/api/datalink"
 router = APIRouter()
 Caller = Annotated[Identity, Depends(require("read:image"))]
+_FORMATS = frozenset({"votable", "application/x-votable+xml", "text/xml"})
 
 
 @router.api_route(PREFIX + "/links", methods=["GET", "POST"], summary="What belongs to a dataset")
-async def get_links(factory: FactoryDependency, identity: Caller, form: FormDependency) -> Response:
-    ids = form.values("ID")
-    if not ids:
+async def get_links(
+    request: Request, factory: FactoryDependency, identity: Caller, form: FormDependency
+) -> Response:
+    wanted = form.find("RESPONSEFORMAT") or "votable"
+    if wanted.split(";")[0].strip().lower() not in _FORMATS:
+        raise UsageError(f"RESPONSEFORMAT={wanted[:40]} is not offered: links are a VOTable")
+    ids = [text for text in form.values("ID") if text.strip()]
+    service = factory.create_datalink_service()
+    links, overflow = await asyncio.get_running_loop().run_in_executor(
+        get_pool(request), service.list_links, identity, ids, form.find("TABLE")
+    )
+    document = links_votable(links, factory.settings.url, overflow=overflow)
+    return Response(document, media_type=MEDIA_TYPE)
+
+
+@router.api_route(PREFIX + "/timeseries", methods=["GET", "POST"], summary="Light curve of an object")
+async def get_timeseries(
+    request: Request, factory: FactoryDependency, identity: Caller, form: FormDependency
+) -> Response:
+    text = form.find("ID")
+    if not text:
         raise UsageError("parameter ID is missing")
-    links = await asyncio.to_thread(factory.create_datalink_service().list_links, identity, ids)
-    rows = [
-        {"ID": link.id, **{key: value for key, value in asdict(link).items() if key != "id"}}
-        for link in links
-    ]
-    return Response(links_votable(rows, factory.settings.url), media_type=MEDIA_TYPE)
+    bands = [band.strip() for band in form.values("BAND") if band.strip()]
+    service = factory.create_datalink_service()
+    query = await asyncio.get_running_loop().run_in_executor(
+        get_pool(request), service.make_timeseries_query, identity, text, bands
+    )
+    parameters = {"LANG": "ADQL", "QUERY": query}
+    if form.find("RESPONSEFORMAT"):
+        parameters["RESPONSEFORMAT"] = str(form.find("RESPONSEFORMAT"))
+    return RedirectResponse(f"{factory.settings.url}/api/tap/sync?{urlencode(parameters)}", status_code=303)
 
 
 async def _reader(
@@ -62,13 +85,14 @@ async def get_file(
     facts = await asyncio.to_thread(
         factory.create_soda_service().get_facts, reader, DatasetId(release, dataset_id)
     )
-    return FileResponse(facts.path, media_type="application/fits", filename=facts.path.rsplit("/", 1)[-1])
+    name = facts.path.rsplit("/", 1)[-1]
+    return FileResponse(facts.path, media_type=file_media_type(facts.path), filename=name)
 
 
 @router.get(PREFIX + "/capabilities", summary="What the service can do (VOSI)")
 async def get_capabilities(factory: FactoryDependency, identity: Caller) -> Response:
     base = factory.settings.url + PREFIX
-    document = capabilities_xml(base, [("ivo://ivoa.net/std/DataLink#links-1.1", f"{base}/links")])
+    document = capabilities_xml(base, [(LINKS_STANDARD_ID, f"{base}/links")])
     return Response(document, media_type="text/xml")
 
 
