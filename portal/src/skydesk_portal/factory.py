@@ -12,6 +12,7 @@ from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.releases import ReleaseStore
+from skydesk_portal.services.alerts import AlertService
 from skydesk_portal.services.batch import BatchExecutor, BatchService
 from skydesk_portal.services.bulk import BulkExecutor, BulkService
 from skydesk_portal.services.cache import ResultCache
@@ -31,6 +32,8 @@ from skydesk_portal.services.sharing import SharingService
 from skydesk_portal.services.sia import SiaService
 from skydesk_portal.services.signing import LinkSigner
 from skydesk_portal.services.soda import CutoutExecutor, SodaService
+from skydesk_portal.services.tables import TableService
+from skydesk_portal.services.tables_jobs import TableExecutor
 from skydesk_portal.services.tap import TapService
 from skydesk_portal.services.uploads import UploadService
 from skydesk_portal.services.vospace import TransferExecutor, VospaceService
@@ -39,6 +42,7 @@ from skydesk_portal.storage.history import SqliteHistoryStore
 from skydesk_portal.storage.jobs import SqliteJobStore
 from skydesk_portal.storage.limits import Counters
 from skydesk_portal.storage.sharing import ShareStore
+from skydesk_portal.storage.tables import SqliteTableStore
 from skydesk_portal.storage.vospace import NodePropertyStore
 from skydesk_portal.uws.runner import JobExecutor
 from skydesk_portal.uws.store import JobStore
@@ -67,7 +71,22 @@ class Factory:
 
     @cached_property
     def _catalogs(self) -> CatalogService:
-        return CatalogService(self._releases, self._open_engine, self.settings.url)
+        return CatalogService(
+            self._releases, self._open_engine, self.settings.url, self._table_store, self.settings.tables
+        )
+
+    @cached_property
+    def _table_store(self) -> SqliteTableStore:
+        return SqliteTableStore(self.settings.home / "tables.sqlite")
+
+    @cached_property
+    def _tables(self) -> TableService:
+        settings = self.settings
+        return TableService(self._table_store, settings.tables, settings.portal, self._tap, self._uploads)
+
+    def create_table_service(self) -> TableService:
+        """Return the tables of people."""
+        return self._tables
 
     def _open_engine(self, files: Mapping[str, Path]) -> DuckdbEngine:
         portal = self.settings.portal
@@ -158,6 +177,7 @@ class Factory:
         """Return who does which kind of job."""
         return {
             JobKind.TAP: TapExecutor(self._tap, self._jobs),
+            JobKind.TABLE: TableExecutor(self._tables),
             JobKind.CUTOUT: CutoutExecutor(self._soda),
             JobKind.BULK: BulkExecutor(self.create_bulk_service(), self._jobs, self.settings.portal),
             JobKind.TRANSFER: TransferExecutor(self.create_vospace_service()),
@@ -200,6 +220,10 @@ class Factory:
         """Return the links of datasets."""
         seconds = self.settings.portal.link_seconds
         return DatalinkService(self._soda, self._tap, self._signer, self.settings.url, seconds)
+
+    def create_alert_service(self) -> AlertService:
+        """Return the alerts of releases."""
+        return AlertService(self._releases, self.settings.url)
 
     def create_hips_service(self) -> HipsService:
         """Return HiPS and coverage maps."""

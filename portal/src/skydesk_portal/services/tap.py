@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from skydesk_portal.adql import Translation, translate
 from skydesk_portal.config import PortalConfig
-from skydesk_portal.exceptions import PortalError, UsageError
+from skydesk_portal.exceptions import PortalError
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.tables import Catalog, ColumnInfo, SchemaInfo, TableInfo
 from skydesk_portal.models.tap import TapRequest
@@ -69,7 +70,7 @@ class PreparedQuery:
     maxrec
         Rows to let through.
     uploads
-        Uploaded tables by their name in the engine.
+        Uploaded tables and those that people keep, by their name in the engine.
     """
 
     request: TapRequest
@@ -77,7 +78,7 @@ class PreparedQuery:
     catalog: Catalog
     translation: Translation
     maxrec: int
-    uploads: Mapping[str, pa.Table]
+    uploads: Mapping[str, pa.Table | ds.Dataset]
 
     @property
     def repeatable(self) -> bool:
@@ -200,7 +201,8 @@ class TapService:
         uploads = self._uploads.read_all(identity, request, files or {})
         catalog = _with_uploads(view.catalog, uploads) if uploads else view.catalog
         translation = translate(request.query, catalog, limit=maxrec + 1, offset=offset)
-        tables = {upload.key: upload.table for upload in uploads}
+        tables: dict[str, pa.Table | ds.Dataset] = {upload.key: upload.table for upload in uploads}
+        tables |= view.content_of(translation.tables)
         return PreparedQuery(request, view, catalog, translation, maxrec, tables)
 
     def answer(
@@ -239,7 +241,7 @@ class TapService:
         record = self._history.create_recorder(identity, request, mode, job_id)
         try:
             prepared = self.prepare(identity, request, files=files)
-        except UsageError as error:
+        except PortalError as error:
             record(Outcome("ERROR", 0, overflow=False, seconds=0.0, error=str(error)))
             raise
         if not prepared.repeatable:

@@ -189,8 +189,8 @@ def _column(column: ColumnInfo) -> str:
     )
 
 
-def _table(table: TableInfo, *, tag: str = "table", attributes: str = "") -> str:
-    columns = "".join(_column(column) for column in table.columns)
+def _table(table: TableInfo, *, tag: str = "table", attributes: str = "", brief: bool = False) -> str:
+    columns = "" if brief else "".join(_column(column) for column in table.columns)
     keys = "".join(
         f"<foreignKey>{_element('targetTable', key.target)}"
         + "".join(
@@ -198,7 +198,7 @@ def _table(table: TableInfo, *, tag: str = "table", attributes: str = "") -> str
             for own, other in key.columns
         )
         + f"{_element('description', key.description)}</foreignKey>"
-        for key in table.foreign_keys
+        for key in (() if brief else table.foreign_keys)
     )
     kind = "view" if table.kind == "view" else "base_table"
     rows = f"<nrows>{table.rows}</nrows>" if table.rows is not None else ""
@@ -214,28 +214,30 @@ _TABLES_NS = (
 )
 
 
-def _schema(schema: SchemaInfo) -> str:
-    tables = "".join(_table(table) for table in schema.tables)
+def _schema(schema: SchemaInfo, *, brief: bool) -> str:
+    tables = "".join(_table(table, brief=brief) for table in schema.tables)
     return (
         f"<schema>{_element('name', schema.name)}{_element('description', schema.description)}"
         f"{_element('utype', schema.utype)}{tables}</schema>"
     )
 
 
-def tables_xml(catalog: Catalog) -> bytes:
+def tables_xml(catalog: Catalog, *, brief: bool = False) -> bytes:
     """Return the description of all tables (VOSI 1.1).
 
     Parameters
     ----------
     catalog
         Tables of the caller.
+    brief
+        Leave out columns and keys (``detail=min``).
 
     Returns
     -------
     bytes
         A ``vosi:tableset`` document.
     """
-    body = "".join(_schema(schema) for schema in catalog.schemas)
+    body = "".join(_schema(schema, brief=brief) for schema in catalog.schemas)
     return _HEAD + f"<vosi:tableset{_TABLES_NS}>{body}</vosi:tableset>\n".encode()
 
 
