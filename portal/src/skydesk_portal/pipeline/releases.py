@@ -17,6 +17,8 @@ __all__ = ["ReleaseStore", "describe_release", "engine_name"]
 
 OBSCORE = "ObsCore"
 """Name of the image list inside a release."""
+PROVENANCE = "Provenance"
+"""Name of the table of what images were made of."""
 
 
 def engine_name(release: str) -> str:
