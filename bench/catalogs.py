@@ -206,7 +206,7 @@ def measure_load(stack: Stack) -> list[Measurement]:
 
     def ask_large(number: int) -> float:
         begun = time.perf_counter()
-        query = f"SELECT TOP {LOAD_ROWS} {ALL} FROM large.Object WHERE r_psfFlux > {number / 10}"
+        query = f"SELECT TOP {LOAD_ROWS} {ALL} FROM large.Object WHERE objectId > {number}"
         ours.download(query, LOAD_ROWS)
         return time.perf_counter() - begun
 

@@ -94,6 +94,9 @@ class PortalConfig(BaseModel):
     query_threads: int = Field(4, ge=1, le=64)
     """Synchronous queries that run at the same time in one process."""
 
+    long_answers: int = Field(2, ge=1, le=64)
+    """Synchronous answers of more than 4 MB that one process makes at the same time; others wait for their turn."""
+
     engine_threads: int = Field(2, ge=1, le=256)
     """Threads of the catalogue engine in one process."""
 

@@ -14,6 +14,7 @@ from skydesk_portal.api.access import AccessMiddleware
 from skydesk_portal.api.errors import install_error_handlers
 from skydesk_portal.api.metrics import Metrics
 from skydesk_portal.api.routes import ALL_ROUTERS
+from skydesk_portal.api.turns import Turns
 from skydesk_portal.config import PortalSettings
 from skydesk_portal.factory import Factory, create_factory
 from skydesk_portal.log import get_logger
@@ -67,6 +68,7 @@ def create_app(settings: PortalSettings, factory: Factory | None = None) -> Fast
     app.state.factory = services
     app.state.ready = False
     app.state.pool = ThreadPoolExecutor(settings.portal.query_threads, thread_name_prefix="query")
+    app.state.turns = Turns(settings.portal.long_answers)
     install_error_handlers(app)
     app.state.metrics = Metrics(lambda: services.create_job_service().store.count_phases())
     app.add_middleware(
@@ -88,6 +90,7 @@ async def _sweep(services: Factory) -> None:
                 services.create_limit_service().sweep,
                 services.create_history_service().sweep,
                 services.create_result_cache().sweep,
+                services.create_table_service().sweep,
             ):
                 await asyncio.to_thread(sweep)
         except Exception:  # noqa: BLE001 - a background loop must outlive one failure
