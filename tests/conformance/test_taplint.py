@@ -122,3 +122,35 @@ def test_datalinklint_is_silent(stilts: str, open_services: LiveServices, tmp_pa
         path.write_bytes(httpx.get(url).content)
         report = run(stilts, "datalinklint", f"votable={path}")
         assert not re.search(r"^[EF]-", report, re.MULTILINE), report
+
+
+@pytest.mark.requirement("DMS-API-REQ-0006")
+def test_xsdvalidate_is_silent(stilts: str, open_services: LiveServices, tmp_path: Path) -> None:
+    with httpx.Client(base_url=open_services.url, timeout=60, follow_redirects=True) as client:
+        jobs = []
+        for query in ("SELECT TOP 1 * FROM demo.Object", "SELECT nonsense"):
+            form = {"QUERY": query, "PHASE": "RUN", "RUNID": "a < b & \x01"}
+            jobs.append(client.post("/api/tap/async", data=form).url.path)
+            end = time.monotonic() + 60
+            while client.get(jobs[-1] + "/phase").text in {"QUEUED", "EXECUTING"}:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+        sent = {"mine": ("mine.vot", b"no table")}
+        made = client.post("/api/cutout/async", data={"ID": "a", "POS": "CIRCLE 1 2 3"}, files=sent)
+        # The program starts a Java machine for each document, so that one of each kind has to do.
+        paths = [*jobs, made.url.path, "/api/tap/async", f"{made.url.path}/parameters", f"{jobs[0]}/results"]
+        paths += [f"/api/tap/{name}" for name in ("tables", "capabilities", "availability")]
+        paths += [f"/api/{name}/capabilities" for name in ("cutout", "sia/demo", "datalink")]
+        files = []
+        for i, path in enumerate(paths):
+            answer = client.get(path)
+            assert answer.status_code == 200, path
+            files.append(tmp_path / f"{i}{path.replace('/', '_')[:60]}.xml")
+            files[-1].write_bytes(answer.content)
+    report = {
+        p: run(stilts, "xsdvalidate", "uselocals=true", f"doc={f}") for p, f in zip(paths, files, strict=True)
+    }
+    assert {path: text for path, text in report.items() if text.strip()} == {}
+    broken = tmp_path / "broken.xml"
+    broken.write_bytes(files[0].read_bytes().replace(b"uws:phase>", b"uws:phases>"))
+    assert "phases" in run(stilts, "xsdvalidate", "uselocals=true", f"doc={broken}")
