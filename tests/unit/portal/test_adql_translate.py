@@ -109,7 +109,7 @@ REFUSED = {
     "SELECT coord_ra FROM demo.Object WHERE coord_ra BETWEEN 1 AND": "missing",
     "SELECT coord_ra, FROM demo.Object": "nothing follows the comma",
     "SELECT [1,2] FROM demo.Object": "unexpected",
-    "SELECT $1 FROM demo.Object": "unknown column",
+    "SELECT $1 FROM demo.Object": "is not a name",
     "SELECT coord_ra::int FROM demo.Object": "unexpected",
     "SELECT coord_ra FROM demo.Object WHERE 'abc": "not closed",
     "SELECT CIRCLE(10, 95, 1) FROM demo.Object": "between -90 and 90",

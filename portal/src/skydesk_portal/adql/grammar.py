@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sqlglot import exp, parser, tokens
@@ -9,9 +10,10 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokens import Token, TokenType
 
+from skydesk_portal.adql.foreign import FOREIGN_SIGNS, FOREIGN_WORDS
 from skydesk_portal.exceptions import QueryError
 
-__all__ = ["find_place", "parse_adql"]
+__all__ = ["find_place", "list_keywords", "parse_adql"]
 
 _WORDS = frozenset(
     [
@@ -108,6 +110,9 @@ class _Adql(Dialect):
 
 _DIALECT = _Adql()
 _NESTING = 60
+_NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_SETS = frozenset({TokenType.UNION, TokenType.EXCEPT, TokenType.INTERSECT})
+_SET_WORDS = frozenset({"BY", "CORRESPONDING", "STRICT", "DISTINCT"})
 
 
 def find_place(text: str, offset: int) -> tuple[int, int]:
@@ -141,16 +146,59 @@ def _merge_hex(text: str, found: list[Token]) -> list[Token]:
         touches = last is not None and last.token_type == TokenType.NUMBER and last.end + 1 == token.start
         if last is not None and touches and token.token_type in (TokenType.VAR, TokenType.IDENTIFIER):
             word = last.text + token.text
-            try:
-                value = int(word, 16) if word[:2].lower() == "0x" else None
-            except ValueError:
-                value = None
-            if value is None:
+            if re.fullmatch(r"0[xX][0-9a-fA-F]+", word) is None:
                 raise _fail(text, last, f"not a number: {word[:40]}")
-            out[-1] = Token(TokenType.NUMBER, str(value), last.line, last.col, last.start, token.end)
+            out[-1] = Token(TokenType.NUMBER, str(int(word, 16)), last.line, last.col, last.start, token.end)
         else:
             out.append(token)
     return out
+
+
+def _find_open_quote(text: str) -> int | None:
+    """Return where a string or a name begins that is not closed."""
+    match = re.match(r"""(?:[^'"-]|-(?!-)|--[^\n]*|'(?:[^']|'')*'|"(?:[^"]|"")*")*+""", text)
+    end = match.end() if match is not None else len(text)
+    return end if end < len(text) else None
+
+
+def _check_word(text: str, found: list[Token], i: int) -> None:
+    """Refuse what would be read, but not as it was meant."""
+    token = found[i]
+    kind, word = token.token_type, token.text.upper()
+    after = found[i + 1] if i + 1 < len(found) else None
+    then = after.token_type if after is not None else None
+    touching = after is not None and after.start == token.end + 1
+    if kind == TokenType.VAR and re.fullmatch(r"[A-Za-z_]\w*", token.text, re.ASCII) is None:
+        raise _fail(text, token, f"{token.text[:40]!r} is not a name: other characters need double quotes")
+    if kind == TokenType.NUMBER and _NUMBER.fullmatch(token.text) is None:
+        raise _fail(text, token, f"not a number: {token.text[:40]}")
+    if kind == TokenType.COMMA and then in (TokenType.FROM, TokenType.R_PAREN, TokenType.WHERE, None):
+        raise _fail(text, token, "nothing follows the comma")
+    if kind == TokenType.TOP and then != TokenType.NUMBER:
+        raise _fail(text, token, "TOP needs a whole number")
+    if kind == TokenType.ALIAS and then == TokenType.STRING:
+        raise _fail(text, token, "a name stands in double quotes, not in single ones")
+    if kind == TokenType.SLASH and then == TokenType.STAR and touching:
+        raise _fail(text, token, "comments begin with -- and end with the line")
+    if kind == TokenType.EQ and then == TokenType.EQ and touching:
+        raise _fail(text, token, "write = for equality")
+    if kind in _SETS and (
+        then == TokenType.DISTINCT or (after is not None and after.text.upper() in _SET_WORDS)
+    ):
+        raise _fail(text, token, f"{word} is followed by ALL or by a SELECT")
+    if kind == TokenType.NUMBER and i > 0 and after is not None:
+        before = found[i - 1].token_type
+        if before == TokenType.TOP and then in (TokenType.DISTINCT, TokenType.ALL):
+            raise _fail(text, after, f"write SELECT {after.text.upper()} TOP {token.text[:20]}")
+        if before == TokenType.OFFSET and after.text.upper() in {"ROW", "ROWS"}:
+            raise _fail(text, after, f"write OFFSET {token.text[:20]} alone")
+    if (
+        kind == TokenType.VAR
+        and word == "NULLS"
+        and after is not None
+        and after.text.upper() in {"FIRST", "LAST"}
+    ):
+        raise _fail(text, token, "NULLS FIRST and NULLS LAST are not ADQL: nulls come last")
 
 
 def _check_tokens(text: str, found: list[Token]) -> list[Token]:
@@ -166,20 +214,12 @@ def _check_tokens(text: str, found: list[Token]) -> list[Token]:
         if kind == TokenType.LIMIT:
             raise _fail(text, token, "LIMIT is not ADQL: write SELECT TOP n")
         if kind not in _ALLOWED:
-            raise _fail(text, token, f"unexpected {token.text[:40]!r}")
+            hint = FOREIGN_SIGNS.get(token.text[:1])
+            raise _fail(text, token, f"unexpected {token.text[:40]!r}{f': {hint}' if hint else ''}")
         depth += (kind == TokenType.L_PAREN) - (kind == TokenType.R_PAREN)
         if depth > _NESTING:
             raise _fail(text, token, f"more than {_NESTING} nested parentheses")
-        following = found[i + 1].token_type if i + 1 < len(found) else None
-        if kind == TokenType.COMMA and following in (
-            TokenType.FROM,
-            TokenType.R_PAREN,
-            TokenType.WHERE,
-            None,
-        ):
-            raise _fail(text, token, "nothing follows the comma")
-        if kind == TokenType.TOP and following != TokenType.NUMBER:
-            raise _fail(text, token, "TOP needs a whole number")
+        _check_word(text, found, i)
     return found
 
 
@@ -208,14 +248,18 @@ def parse_adql(text: str) -> exp.Expression:
     try:
         found = _merge_hex(text, list(_DIALECT.tokenize(text)))
     except TokenError as error:
-        raise QueryError("a quoted string or name is not closed, or a character is not allowed") from error
+        place = _find_open_quote(text)
+        if place is None:
+            raise QueryError("a character of the query is not allowed") from error
+        what = "string" if text[place] == "'" else "name"
+        raise QueryError(f"the {what} that begins here is not closed", *find_place(text, place)) from error
     found = _check_tokens(text, found)
     if found[0].token_type not in (TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN):
         raise _fail(text, found[0], f"a query begins with SELECT or WITH, not {found[0].text[:40]!r}")
     try:
         trees: list[Any] = _DIALECT.parser().parse(found, text)
     except ParseError as error:
-        raise _explain(text, error) from error
+        raise _explain(text, found, error) from error
     except RecursionError as error:
         raise QueryError("the query is nested too deeply") from error
     if len(trees) != 1 or trees[0] is None:
@@ -228,18 +272,64 @@ def parse_adql(text: str) -> exp.Expression:
     return tree
 
 
-def _explain(text: str, error: ParseError) -> QueryError:
+_KEYWORDS: tuple[tuple[str, type[exp.Expression]], ...] = (
+    ("WITH", exp.With),
+    ("DISTINCT", exp.Distinct),
+    ("TOP", exp.Limit),
+    ("*", exp.Star),
+    ("JOIN", exp.Join),
+    ("WHERE", exp.Where),
+    ("GROUP BY", exp.Group),
+    ("HAVING", exp.Having),
+    ("UNION", exp.Union),
+    ("EXCEPT", exp.Except),
+    ("INTERSECT", exp.Intersect),
+    ("ORDER BY", exp.Order),
+    ("OFFSET", exp.Offset),
+    ("CASE", exp.Case),
+    ("CAST", exp.Cast),
+    ("EXISTS", exp.Exists),
+)
+
+
+def list_keywords(tree: exp.Expression) -> tuple[str, ...]:
+    """Return the clauses that a query uses.
+
+    Parameters
+    ----------
+    tree
+        A tree of `parse_adql`.
+
+    Returns
+    -------
+    tuple of str
+        Words such as ``WHERE`` and ``GROUP BY``.
+    """
+    kinds = {type(node) for node in tree.walk()}
+    return tuple(word for word, kind in _KEYWORDS if kind in kinds)
+
+
+def _explain(text: str, found: list[Token], error: ParseError) -> QueryError:
     first: dict[str, Any] = error.errors[0] if error.errors else {}
     word = str(first.get("highlight") or "").strip()
-    offset = len(str(first.get("start_context") or ""))
-    # sqlglot cuts the context at 100 characters, so the place is searched from the line and end column it gives.
     line, column = first.get("line"), first.get("col")
     if line is None or column is None:
-        line, column = find_place(text, offset)
+        line, column = find_place(text, len(str(first.get("start_context") or "")))
     else:
+        # sqlglot gives the line and the column at which the word ends.
         column = max(1, int(column) - len(word) + 1)
     missing = "Required keyword" in str(first.get("description"))
     what = f"something is missing near {word[:40]!r}" if missing else f"unexpected {word[:40]!r}"
     if not word:
         what = "the query ends too early"
-    return QueryError(what, int(line), int(column))
+    hint = _find_hint(text, found, (int(line), int(column)))
+    return QueryError(what + (f": {hint}" if hint else ""), int(line), int(column))
+
+
+def _find_hint(text: str, found: list[Token], place: tuple[int, int]) -> str:
+    """Return what to write instead, if the word at a place or the one before it is of another language."""
+    at = next((i for i, token in enumerate(found) if find_place(text, token.start) >= place), len(found) - 1)
+    for token in found[at : max(0, at - 3) : -1] if at else found[:1]:
+        if token.token_type in (TokenType.VAR, TokenType.IDENTIFIER) and token.text.upper() in FOREIGN_WORDS:
+            return f"{token.text.upper()} is not ADQL, {FOREIGN_WORDS[token.text.upper()]}"
+    return ""

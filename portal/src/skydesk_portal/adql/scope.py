@@ -108,7 +108,8 @@ class Scope:
     sources: list[Source] = field(default_factory=list)
     joined: dict[str, OutColumn] = field(default_factory=dict)
     """Columns merged by USING or NATURAL, by lower-case name."""
-    aliases: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, exp.Expression] = field(default_factory=dict)
+    """Expressions of the SELECT list by the lower-case names it gives them."""
     groups: list[str] | None = None
     cells: CellJoins = field(default_factory=CellJoins)
 
@@ -119,6 +120,11 @@ class Scope:
                 self.text, node, f"two tables are called `{source.alias}` here: give one of them an alias"
             )
         self.sources.append(source)
+
+    def knows(self, name: str) -> bool:
+        """Tell whether a source, or a column merged by USING, has a column of that name."""
+        joined = name.lower() in self.joined
+        return joined or any(source.find(name, quoted=False) is not None for source in self.sources)
 
     def resolve(self, column: exp.Column) -> tuple[str, OutColumn, Source | None]:
         """Find out what a column name means.
@@ -181,6 +187,8 @@ class Scope:
             every = named
         hint = suggest(name, [column.name for source in every for column in source.columns])
         of = f" of `{named[0].alias}`" if qualifier else ""
+        if not qualifier and name.lower() in self.aliases:
+            hint = ": the SELECT list gives that name, write the expression itself here"
         return error_at(self.text, node.args.get("this") or node, f"unknown column `{name}`{of}{hint}")
 
     def find_table(self, table: exp.Table) -> TableInfo:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from sqlglot import exp
 
 from skydesk_portal.adql.expressions import ExpressionWriter, Written
-from skydesk_portal.adql.grammar import parse_adql
+from skydesk_portal.adql.grammar import list_keywords, parse_adql
+from skydesk_portal.adql.kinds import find_common
 from skydesk_portal.adql.scope import OutColumn, Scope, Source, error_at, kind_of, quote
 from skydesk_portal.exceptions import QueryError
 from skydesk_portal.models.tables import Catalog, ColumnInfo, TableInfo
 
-__all__ = ["Translation", "translate"]
+__all__ = ["EngineLimits", "Translation", "translate"]
 
 
 _REFUSED_CLAUSES = (
@@ -38,6 +40,10 @@ class Translation:
         The query's own TOP, `None` without one.
     used_columns
         Full names of the columns that the query reads.
+    functions
+        Names of the functions that it calls, in upper case.
+    keywords
+        Clauses that it uses, such as ``WHERE``.
     """
 
     sql: str
@@ -45,9 +51,38 @@ class Translation:
     tables: tuple[TableInfo, ...]
     top: int | None
     used_columns: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
 
 
-def translate(text: str, catalog: Catalog, *, limit: int | None = None, offset: int = 0) -> Translation:
+class EngineLimits(Protocol):
+    """What the front end asks of an engine; `skydesk_portal.storage.engine.EngineCapabilities` answers it."""
+
+    @property
+    def subqueries(self) -> bool:
+        """Whether queries may stand inside queries."""
+
+    @property
+    def set_operations(self) -> bool:
+        """Whether UNION, EXCEPT and INTERSECT are served."""
+
+    @property
+    def with_clause(self) -> bool:
+        """Whether WITH is served."""
+
+    @property
+    def uploads(self) -> bool:
+        """Whether uploaded tables are served."""
+
+
+def translate(
+    text: str,
+    catalog: Catalog,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+    engine: EngineLimits | None = None,
+) -> Translation:
     """Translate one ADQL query.
 
     Parameters
@@ -61,6 +96,8 @@ def translate(text: str, catalog: Catalog, *, limit: int | None = None, offset: 
         overflow.
     offset
         Rows to leave out, for paging through a result.
+    engine
+        What the engine can do; everything by default.
 
     Returns
     -------
@@ -70,10 +107,11 @@ def translate(text: str, catalog: Catalog, *, limit: int | None = None, offset: 
     Raises
     ------
     QueryError
-        If the query is not ADQL or names what the caller has not.
+        If the query is not ADQL, names what the caller has not, or is more
+        than the engine can do.
     """
     tree = parse_adql(text)
-    writer = _QueryWriter(text, catalog)
+    writer = _QueryWriter(text, catalog, engine)
     try:
         sql, columns = writer.write(tree, None)
     except RecursionError as error:
@@ -83,7 +121,15 @@ def translate(text: str, catalog: Catalog, *, limit: int | None = None, offset: 
         rows = "" if limit is None else f" LIMIT {limit}"
         sql = f"SELECT * FROM ({sql}) AS result{rows}" + (f" OFFSET {offset}" if offset else "")
     infos = tuple(replace(column.info, name=column.name) for column in columns)
-    return Translation(sql, infos, tuple(writer.tables), top, tuple(writer.used))
+    return Translation(
+        sql,
+        infos,
+        tuple(writer.tables),
+        top,
+        tuple(writer.used),
+        tuple(writer.functions),
+        list_keywords(tree),
+    )
 
 
 def _top_of(tree: exp.Expression) -> int | None:
@@ -92,9 +138,11 @@ def _top_of(tree: exp.Expression) -> int | None:
 
 
 class _QueryWriter:
-    def __init__(self, text: str, catalog: Catalog) -> None:
+    def __init__(self, text: str, catalog: Catalog, engine: EngineLimits | None) -> None:
         self.text = text
         self.catalog = catalog
+        self.engine = engine
+        self.functions: list[str] = []
         self.tables: list[TableInfo] = []
         self.used: list[str] = []
         self.keys = 0
@@ -103,6 +151,17 @@ class _QueryWriter:
     def _key(self) -> str:
         self.keys += 1
         return f"t{self.keys}"
+
+    def _require(self, feature: str, words: str, node: exp.Expression) -> None:
+        if self.engine is not None and not getattr(self.engine, feature):
+            raise error_at(self.text, node, f"{words} cannot be used with these tables")
+
+    def _expressions(self, scope: Scope) -> ExpressionWriter:
+        return ExpressionWriter(scope, self._inner, functions=self.functions)
+
+    def _inner(self, tree: exp.Expression, parent: Scope | None) -> tuple[str, list[OutColumn]]:
+        self._require("subqueries", "sub-queries", tree)
+        return self.write(tree, parent)
 
     def write(self, tree: exp.Expression, parent: Scope | None) -> tuple[str, list[OutColumn]]:
         while isinstance(tree, exp.Subquery):
@@ -124,6 +183,7 @@ class _QueryWriter:
         clause = tree.args.get("with_")
         if clause is None:
             return ""
+        self._require("with_clause", "WITH", clause)
         if clause.args.get("recursive"):
             raise error_at(self.text, clause, "WITH RECURSIVE is not served")
         frame: dict[str, tuple[str, list[OutColumn]]] = {}
@@ -133,12 +193,26 @@ class _QueryWriter:
             name = cte.alias
             if name.lower() in frame:
                 raise error_at(self.text, cte, f"WITH defines `{name}` twice")
+            if not isinstance(cte.this, exp.Select | exp.SetOperation | exp.Subquery) or cte.args.get(
+                "materialized"
+            ):
+                raise error_at(self.text, cte, f"WITH `{name}` AS is followed by a SELECT in parentheses")
             sql, columns = self.write(cte.this, parent)
-            columns = self._rename(cte, columns)
+            names = cte.args["alias"].args.get("columns")
+            if names:
+                columns = self._named(cte, columns, [part.name for part in names])
             key = self._key()
             frame[name.lower()] = (key, columns)
-            parts.append(f"{key} AS ({sql})")
+            listed = f" ({', '.join(quote(column.name) for column in columns)})" if names else ""
+            parts.append(f"{key}{listed} AS ({sql})")
         return "WITH " + ", ".join(parts) + " "
+
+    def _named(self, cte: exp.Expression, columns: list[OutColumn], names: list[str]) -> list[OutColumn]:
+        if len(names) != len(columns) or len({name.lower() for name in names}) != len(names):
+            raise error_at(
+                self.text, cte, f"WITH names {len(names)} columns, its SELECT gives {len(columns)}"
+            )
+        return [replace(column, name=name) for column, name in zip(columns, names, strict=True)]
 
     def _rename(self, node: exp.Expression, columns: list[OutColumn]) -> list[OutColumn]:
         alias = node.args.get("alias")
@@ -152,14 +226,18 @@ class _QueryWriter:
         sql_left, left = self.write(tree.this, parent)
         sql_right, right = self.write(tree.expression, parent)
         word = {exp.Union: "UNION", exp.Except: "EXCEPT", exp.Intersect: "INTERSECT"}[type(tree)]
+        self._require("set_operations", word, tree)
+        if any(tree.args.get(k) for k in ("by_name", "side", "kind", "on")):
+            raise error_at(self.text, tree, f"{word} is followed by ALL or by a SELECT")
         if len(left) != len(right):
             raise error_at(self.text, tree, f"{word} joins {len(left)} columns with {len(right)}")
         for a, b in zip(left, right, strict=True):
-            if {a.kind, b.kind} == {"num", "str"}:
+            if find_common([a.kind, b.kind]) is None and "any" not in {a.kind, b.kind}:
                 raise error_at(
                     self.text,
                     tree,
-                    f"{word}: column `{a.name}` is a number on one side and a string on the other",
+                    f"{word}: column `{a.name}` is {_KINDS.get(a.kind, 'a value')} on one side and"
+                    f" {_KINDS.get(b.kind, 'a value')} on the other",
                 )
         every = "" if tree.args.get("distinct", True) else " ALL"
         sql = f"SELECT * FROM ({sql_left}) AS {self._key()} {word}{every} SELECT * FROM ({sql_right}) AS {self._key()}"
@@ -168,22 +246,27 @@ class _QueryWriter:
             OutColumn(
                 a.name,
                 replace(a.info, datatype=a.info.datatype if a.info.datatype == b.info.datatype else ""),
-                a.kind,
+                b.kind if a.kind == "null" else a.kind,
             )
             for a, b in zip(left, right, strict=True)
         ]
-        scope = Scope(self.text, self.catalog, None)
-        order = self._order(tree, None, scope, columns)
-        return f"SELECT * FROM ({sql}) AS {self._key()}{order}{self._rows(tree)}", columns
+        scope = Scope(self.text, self.catalog, parent)
+        key = self._key()
+        scope.add(Source("", key, columns), tree)
+        order = self._order(tree, self._expressions(scope), scope, columns)
+        return f"SELECT * FROM ({sql}) AS {key}{order}{self._rows(tree)}", columns
 
     def _select(self, tree: exp.Select, parent: Scope | None) -> tuple[str, list[OutColumn]]:
         for clause in _REFUSED_CLAUSES:
             if tree.args.get(clause):
                 raise QueryError(f"{clause.upper()} is not ADQL")
         scope = Scope(self.text, self.catalog, parent)
+        scope.aliases = {
+            item.alias.lower(): item.this for item in tree.expressions if isinstance(item, exp.Alias)
+        }
         source = tree.args.get("from_")
         from_sql = self._from(tree, source, scope) if source is not None else ""
-        writer = ExpressionWriter(scope, lambda node, outer: self.write(node, outer))
+        writer = self._expressions(scope)
         where = tree.args.get("where")
         where_sql = f" WHERE {writer.condition(where.this)}" if where is not None else ""
         if writer.saw_aggregate:
@@ -252,7 +335,7 @@ class _QueryWriter:
         if isinstance(node, exp.Subquery):
             if not node.alias:
                 raise error_at(self.text, node, "a sub-query in FROM needs an alias")
-            sql, columns = self.write(node.this, None)
+            sql, columns = self._inner(node.this, None)
             key = self._key()
             scope.add(Source(node.alias, key, self._rename(node, columns)), node)
             return scope.cells.place(f"({sql})", key)
@@ -271,6 +354,8 @@ class _QueryWriter:
                     scope.add(Source(alias, key, columns), node)
                     return scope.cells.place(name, key)
         info = scope.find_table(node)
+        if info.schema.upper() == "TAP_UPLOAD":
+            self._require("uploads", "uploaded tables", node)
         if info not in self.tables:
             self.tables.append(info)
         key = self._key()
@@ -305,12 +390,12 @@ class _QueryWriter:
             if side:
                 raise error_at(self.text, join, f"{side} JOIN needs ON or USING")
             return f"{left} CROSS JOIN {right}"
-        if kind == "CROSS":
-            raise error_at(self.text, join, "CROSS JOIN takes no condition")
+        if kind == "CROSS" or (method and on is not None):
+            raise error_at(self.text, join, f"{method or kind} JOIN takes no condition")
         word = f"{side} JOIN" if side else "JOIN"
         if on is None:
             return f"{left} {word} {right} {using_sql}"
-        writer = ExpressionWriter(scope, lambda node, outer: self.write(node, outer))
+        writer = self._expressions(scope)
         sides = [source.key for source in scope.sources[:known]], [source.key for source in fresh]
         nullable = {"": None, "LEFT": sides[1], "RIGHT": sides[0], "FULL": []}[side]
         condition = writer.condition(on, nullable)
@@ -351,11 +436,17 @@ class _QueryWriter:
         for node in clause.expressions:
             if isinstance(node, exp.Literal):
                 raise error_at(self.text, node, "GROUP BY takes columns and expressions, not numbers")
-            parts.append(writer.write(node).sql)
+            parts.append(writer.write(self._group_term(node, scope)).sql)
         if writer.saw_aggregate and not aggregated:
             raise error_at(self.text, clause, "aggregate functions do not belong in GROUP BY")
         scope.groups = parts
         return " GROUP BY " + ", ".join(parts)
+
+    def _group_term(self, node: exp.Expression, scope: Scope) -> exp.Expression:
+        # A name of the SELECT list may stand for its expression, unless a table has a column of that name.
+        if isinstance(node, exp.Column) and len(node.parts) == 1 and not scope.knows(node.name):
+            return scope.aliases.get(node.name.lower(), node)
+        return node
 
     def _projections(
         self, tree: exp.Select, scope: Scope, writer: ExpressionWriter
@@ -464,6 +555,16 @@ class _QueryWriter:
                 if column.name.lower() == node.name.lower():
                     return quote(column.name)
         return None
+
+
+_KINDS = {
+    "num": "a number",
+    "str": "a string",
+    "bool": "a condition",
+    "time": "a time",
+    "array": "an array or a region",
+    "region": "a region",
+}
 
 
 def _engine_table(info: TableInfo) -> str:
