@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from fastapi import FastAPI
 
 from skydesk_portal.api.access import AccessMiddleware
 from skydesk_portal.api.errors import install_error_handlers
 from skydesk_portal.api.metrics import Metrics
+from skydesk_portal.api.openapi import describe
 from skydesk_portal.api.routes import ALL_ROUTERS
 from skydesk_portal.api.turns import Turns
 from skydesk_portal.config import PortalSettings
@@ -79,6 +81,7 @@ def create_app(settings: PortalSettings, factory: Factory | None = None) -> Fast
     )
     for router in ALL_ROUTERS:
         app.include_router(router)
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app
 
 

@@ -63,6 +63,7 @@ class JobKind(StrEnum):
     BULK = "bulk"
     BATCH = "batch"
     TRANSFER = "transfer"
+    TABLE = "table"
 
 
 @dataclass(frozen=True)

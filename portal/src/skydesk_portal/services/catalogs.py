@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.tables import Catalog, ColumnInfo, ForeignKey, SchemaInfo, TableInfo, written_name
-from skydesk_portal.pipeline.releases import OBSCORE, ReleaseStore, describe_release, engine_name
+from skydesk_portal.models.user_tables import UserTable, schema_of
+from skydesk_portal.pipeline.releases import (
+    OBSCORE,
+    PROVENANCE,
+    ReleaseStore,
+    describe_release,
+    engine_name,
+)
+from skydesk_portal.storage.caom import provide_caom
 from skydesk_portal.storage.duckdb_engine import DuckdbEngine
+from skydesk_portal.storage.tables import SqliteTableStore
+from skydesk_portal.storage.tables_files import open_table
 
 __all__ = ["CatalogService", "QueryView"]
 
+_MOST_VIEWS = 256
 _OBSCORE_TABLE = "ivoa.ObsCore"
 _OBSCORE_UTYPE = "ivo://ivoa.net/std/ObsCore#table-1.1"
 _TYPES = {
@@ -109,10 +122,27 @@ _TAP_KEYS: dict[str, tuple[tuple[str, str, str], ...]] = {
 
 @dataclass(frozen=True)
 class QueryView:
-    """The tables of one caller together with the engine that answers for them."""
+    """The tables of one caller together with the engine that answers for them.
+
+    Parameters
+    ----------
+    catalog
+        What the caller may name.
+    engine
+        Answers for it.
+    content
+        Rows of the tables that the engine does not hold itself, by the name
+        that their descriptions give as source.
+    """
 
     catalog: Catalog
     engine: DuckdbEngine
+    content: Mapping[str, pa.Table | ds.Dataset] = field(default_factory=dict)
+
+    def content_of(self, tables: Iterable[TableInfo]) -> dict[str, pa.Table | ds.Dataset]:
+        """Return the rows that a query of these tables has to be given."""
+        names = {table.source[0] for table in tables if table.source}
+        return {name: self.content[name] for name in names if name in self.content}
 
 
 class CatalogService:
@@ -126,11 +156,23 @@ class CatalogService:
         Opens an engine on catalogue files.
     url
         Public base address, for the links of the image list.
+    tables
+        The tables that people keep; `None` without them.
+    tables_folder
+        Folder of their files.
     """
 
     def __init__(
-        self, releases: ReleaseStore, open_engine: Callable[[Mapping[str, Path]], DuckdbEngine], url: str
+        self,
+        releases: ReleaseStore,
+        open_engine: Callable[[Mapping[str, Path]], DuckdbEngine],
+        url: str,
+        tables: SqliteTableStore | None = None,
+        tables_folder: Path = Path(),
     ) -> None:
+        self._tables = tables
+        self._tables_folder = tables_folder
+        self._own: dict[tuple[str, frozenset[str]], tuple[object, QueryView]] = {}
         self.releases = releases
         self._open_engine = open_engine
         self._url = url
@@ -161,19 +203,37 @@ class CatalogService:
                     {engine_name(release.name): release.duckdb_path for release in self.releases.list_all()}
                 )
                 self._stamp = self.releases.stamp
-                self._views = {}
+                self._views, self._own = {}, {}
             if names not in self._views:
                 self._views[names] = self._make_view(
                     self._engine, [describe_release(release) for release in visible]
                 )
-            return self._views[names]
+            view = self._views[names]
+        return view if self._tables is None else self._add_tables(view, identity, self._tables)
+
+    def _add_tables(self, view: QueryView, identity: Identity, store: SqliteTableStore) -> QueryView:
+        """Add the tables that people keep, as far as this caller may read them."""
+        # The stamp is read first: a change in between makes the view be made again, never be missed.
+        state = (id(view), store.stamp)
+        key = (identity.name, identity.groups)
+        with self._lock:
+            known = self._own.get(key)
+        if known is not None and known[0] == state:
+            return known[1]
+        visible = store.list_visible(identity.name, identity.groups)
+        made = _with_tables(view, visible, self._tables_folder) if visible else view
+        with self._lock:
+            if len(self._own) >= _MOST_VIEWS:
+                self._own.clear()
+            self._own[key] = (state, made)
+        return made
 
     def close(self) -> None:
         """Close the engine."""
         with self._lock:
             if self._engine is not None:
                 self._engine.close()
-            self._engine, self._views = None, {}
+            self._engine, self._views, self._own = None, {}, {}
 
     def _make_view(self, engine: DuckdbEngine, schemas: list[SchemaInfo]) -> QueryView:
         key = hashlib.sha256("/".join(schema.name for schema in schemas).encode()).hexdigest()[:12]
@@ -185,6 +245,8 @@ class CatalogService:
                     "ivoa", "Tables that the IVOA defines", "", (self._unite(engine, images, f"ivoa_{key}"),)
                 )
             )
+            inputs = [t.source for schema in schemas for t in schema.tables if t.name == PROVENANCE]
+            listed.append(provide_caom(engine, ("memory", f"ivoa_{key}", OBSCORE), inputs, key))
         own = tuple(
             TableInfo(
                 "tap_schema",
@@ -216,9 +278,7 @@ class CatalogService:
         for table in images:
             have = {column.name for column in table.columns}
             values = {
-                name: f'"{name}"'
-                if name in have
-                else f"CAST(NULL AS {_TYPES.get(column.datatype, 'VARCHAR')})"
+                name: f'"{name}"' if name in have else f"CAST(NULL AS {_engine_type(column)})"
                 for name, column in columns.items()
             }
             # Stored links are relative, so that a release may be served under any address.
@@ -243,6 +303,10 @@ class CatalogService:
         )
 
 
+def _engine_type(column: ColumnInfo) -> str:
+    return "TIMESTAMP" if column.xtype == "timestamp" else _TYPES.get(column.datatype, "VARCHAR")
+
+
 _UTYPES = {
     "obs_collection": "DataID.Collection",
     "obs_publisher_did": "Curation.PublisherDID",
@@ -260,6 +324,24 @@ def _standard(column: ColumnInfo) -> ColumnInfo:
     utype = _UTYPES.get(column.name, column.utype)
     prefixed = utype if not utype or utype.startswith("obscore:") else f"obscore:{utype}"
     return replace(column, utype=prefixed, xtype=column.xtype if column.xtype != "clob" else "")
+
+
+def _with_tables(view: QueryView, tables: Sequence[UserTable], folder: Path) -> QueryView:
+    """Return a view with more tables; its TAP_SCHEMA lists them."""
+    taken = {schema.name.lower() for schema in view.catalog.schemas}
+    kept = [table for table in tables if schema_of(table.owner) not in taken]
+    schemas = [schema for schema in view.catalog.schemas if schema.name != "tap_schema"]
+    for owner in sorted({table.owner for table in kept}):
+        infos = tuple(table.to_info() for table in kept if table.owner == owner)
+        schemas.append(SchemaInfo(schema_of(owner), f"Tables that {owner} keeps", "", infos))
+    described = next(schema for schema in view.catalog.schemas if schema.name == "tap_schema")
+    token = secrets.token_hex(6)
+    own = tuple(replace(table, source=(f"described_{token}_{table.name}",)) for table in described.tables)
+    catalog = Catalog((*schemas, replace(described, tables=own)))
+    rows = _describe(catalog)
+    content: dict[str, pa.Table | ds.Dataset] = {table.source[0]: rows[table.full_name] for table in own}
+    content |= {table.key: open_table(folder / table.owner, table) for table in kept}
+    return QueryView(catalog, view.engine, content)
 
 
 def _describe(catalog: Catalog) -> dict[str, pa.Table]:

@@ -143,7 +143,8 @@ class TapService:
         QueryError
             If the query is not accepted.
         """
-        return translate(adql, self._catalogs.view_for(identity).catalog)
+        view = self._catalogs.view_for(identity)
+        return translate(adql, view.catalog, engine=view.engine.capabilities)
 
     def open_stream(
         self,
@@ -200,7 +201,9 @@ class TapService:
         view = self._catalogs.view_for(identity)
         uploads = self._uploads.read_all(identity, request, files or {})
         catalog = _with_uploads(view.catalog, uploads) if uploads else view.catalog
-        translation = translate(request.query, catalog, limit=maxrec + 1, offset=offset)
+        translation = translate(
+            request.query, catalog, limit=maxrec + 1, offset=offset, engine=view.engine.capabilities
+        )
         tables: dict[str, pa.Table | ds.Dataset] = {upload.key: upload.table for upload in uploads}
         tables |= view.content_of(translation.tables)
         return PreparedQuery(request, view, catalog, translation, maxrec, tables)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from skydesk_portal.models.tables import TableInfo
 
@@ -64,7 +65,7 @@ class QueryEngine(Protocol):
         sql: str,
         *,
         timeout_s: float,
-        uploads: Mapping[str, pa.Table] | None = None,
+        uploads: Mapping[str, pa.Table | ds.Dataset] | None = None,
         on_start: Callable[[Callable[[], None]], None] | None = None,
     ) -> RunningQuery:
         """Run a query.

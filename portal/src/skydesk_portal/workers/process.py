@@ -44,7 +44,9 @@ def _create_runners(
     # Queries and cut-outs never wait behind a pipeline: batch has a slot of its own. Short ones do not wait behind
     # long ones: one slot gives up what turns out to be long.
     queries = {
-        kind: executors[kind] for kind in (JobKind.TAP, JobKind.CUTOUT, JobKind.TRANSFER) if kind in executors
+        kind: executors[kind]
+        for kind in (JobKind.TAP, JobKind.TABLE, JobKind.CUTOUT, JobKind.TRANSFER)
+        if kind in executors
     }
     lanes: list[tuple[dict[JobKind, JobExecutor], float | None]] = [(queries, settings.portal.short_seconds)]
     lanes += [(queries, None)] * (_QUERY_SLOTS - 1)
