@@ -17,6 +17,7 @@ _STANDARDS = {
         ("soda-sync-1.0", "ivo://ivoa.net/std/SODA#sync-1.0", "/sync"),
         ("soda-async-1.0", "ivo://ivoa.net/std/SODA#async-1.0", "/async"),
     ],
+    "hips": [("hipslist-1.0", "ivo://ivoa.net/std/hips#hipslist-1.0", "/list")],
     "datalink": [("datalink-links-1.1", "ivo://ivoa.net/std/DataLink#links-1.1", "/links")],
 }
 
