@@ -192,6 +192,8 @@ class ExpressionWriter(CallWriter):
         own = source is None or source in self.scope.sources
         if own and not self.in_aggregate:
             self.bare.append((sql, column.name, node))
+        elif not own and (owner := self.scope.owner_of(source)) is not None:
+            owner.inner.append((sql, column.name, node))
         if column.origin and column.origin not in self.used:
             self.used.append(column.origin)
         info = replace(column.info, name=column.name)
@@ -268,7 +270,9 @@ class ExpressionWriter(CallWriter):
                 continue
             name = str(call.this).upper()
             if name in {"CONTAINS", "INTERSECTS"} and op in {"=", "<>"}:
-                wanted = self._truth(b)
+                wanted, constant = self._truth(b)
+                if wanted is None and not constant:
+                    continue
                 if wanted is None:
                     raise self._error(call, f"{name} is compared with = 0 or = 1")
                 asked = str(a.this).upper() if isinstance(a, exp.Anonymous) else name
@@ -286,11 +290,12 @@ class ExpressionWriter(CallWriter):
         self._check_comparable(node, left, right)
         return Written(f"({left.sql} {operator} {right.sql})", "bool")
 
-    def _truth(self, node: exp.Expression) -> bool | None:
+    def _truth(self, node: exp.Expression) -> tuple[bool | None, bool]:
+        """Return which truth a constant means, `None` if none, and whether it is a constant at all."""
         if isinstance(node, exp.Boolean):
-            return bool(node.this)
+            return bool(node.this), True
         number = self.write(node).number
-        return None if number not in {0.0, 1.0} else number == 1.0
+        return None if number not in {0.0, 1.0} else number == 1.0, number is not None
 
     def _check_comparable(self, node: exp.Expression, left: Written, right: Written) -> None:
         kinds = {left.kind, right.kind}

@@ -154,6 +154,24 @@ def _merge_hex(text: str, found: list[Token]) -> list[Token]:
     return out
 
 
+def _merge_points(found: list[Token]) -> list[Token]:
+    # The tokenizer splits .5 into a dot and a number, which would read as a part of the word before it.
+    out: list[Token] = []
+    for token in found:
+        last = out[-1] if out else None
+        if last is None or last.token_type != TokenType.DOT or token.token_type != TokenType.NUMBER:
+            out.append(token)
+            continue
+        before = out[-2] if len(out) > 1 else None
+        touches = before is not None and before.end + 1 == last.start
+        named = before is not None and before.token_type in (TokenType.VAR, TokenType.IDENTIFIER)
+        if last.end + 1 == token.start and not (touches and named):
+            out[-1] = Token(TokenType.NUMBER, f".{token.text}", last.line, last.col, last.start, token.end)
+        else:
+            out.append(token)
+    return out
+
+
 def _find_open_quote(text: str) -> int | None:
     """Return where a string or a name begins that is not closed."""
     match = re.match(r"""(?:[^'"-]|-(?!-)|--[^\n]*|'(?:[^']|'')*'|"(?:[^"]|"")*")*+""", text)
@@ -246,7 +264,7 @@ def parse_adql(text: str) -> exp.Expression:
     if "\x00" in text:
         raise QueryError("the query contains a zero byte")
     try:
-        found = _merge_hex(text, list(_DIALECT.tokenize(text)))
+        found = _merge_points(_merge_hex(text, list(_DIALECT.tokenize(text))))
     except TokenError as error:
         place = _find_open_quote(text)
         if place is None:

@@ -111,6 +111,8 @@ class Scope:
     aliases: dict[str, exp.Expression] = field(default_factory=dict)
     """Expressions of the SELECT list by the lower-case names it gives them."""
     groups: list[str] | None = None
+    inner: list[tuple[str, str, exp.Expression]] = field(default_factory=list)
+    """Columns that sub-queries inside the SELECT use: SQL, name and where it stands."""
     cells: CellJoins = field(default_factory=CellJoins)
 
     def add(self, source: Source, node: exp.Expression) -> None:
@@ -120,6 +122,13 @@ class Scope:
                 self.text, node, f"two tables are called `{source.alias}` here: give one of them an alias"
             )
         self.sources.append(source)
+
+    def owner_of(self, source: Source | None) -> Scope | None:
+        """Return the scope, of this query or one around it, that a source belongs to."""
+        scope: Scope | None = self
+        while scope is not None and source not in scope.sources:
+            scope = scope.parent
+        return scope
 
     def knows(self, name: str) -> bool:
         """Tell whether a source, or a column merged by USING, has a column of that name."""

@@ -275,6 +275,7 @@ class _QueryWriter:
             )
         group_sql = self._group(tree, scope, writer)
         writer.bare.clear()
+        scope.inner.clear()
         distinct = tree.args.get("distinct")
         if distinct is not None and distinct.args.get("on"):
             raise error_at(self.text, distinct, "DISTINCT ON is not ADQL")
@@ -283,7 +284,8 @@ class _QueryWriter:
         having_sql = f" HAVING {writer.predicate(having.this)}" if having is not None else ""
         order_sql = self._order(tree, writer, scope, columns, items)
         if writer.saw_aggregate or scope.groups:
-            for _, name, node in writer.bare:
+            inner = [found for found in scope.inner if found[0] not in (scope.groups or [])]
+            for _, name, node in [*writer.bare, *inner]:
                 raise error_at(
                     self.text, node, f"column `{name}` must be in GROUP BY or inside an aggregate function"
                 )
@@ -434,9 +436,13 @@ class _QueryWriter:
         aggregated = writer.saw_aggregate
         parts = []
         for node in clause.expressions:
-            if isinstance(node, exp.Literal):
+            term = self._group_term(node, scope)
+            written = writer.write(term)
+            if isinstance(node, exp.Literal) or written.number is not None or written.kind == "null":
                 raise error_at(self.text, node, "GROUP BY takes columns and expressions, not numbers")
-            parts.append(writer.write(self._group_term(node, scope)).sql)
+            if term.find(exp.Subquery, exp.Select) is not None:
+                raise error_at(self.text, node, "GROUP BY takes columns and expressions, not sub-queries")
+            parts.append(written.sql)
         if writer.saw_aggregate and not aggregated:
             raise error_at(self.text, clause, "aggregate functions do not belong in GROUP BY")
         scope.groups = parts

@@ -173,4 +173,6 @@ def register_functions(connection: duckdb.DuckDBPyConnection) -> None:
         ("skydesk_moved_ra", _moved(0), ["DOUBLE"] * 6, "DOUBLE", "arrow"),
         ("skydesk_moved_dec", _moved(1), ["DOUBLE"] * 6, "DOUBLE", "arrow"),
     ):
-        connection.create_function(name, call, types, gives, type=kind, exception_handling="default")  # type: ignore[call-overload]
+        connection.create_function(
+            name, call, types, gives, type=kind, null_handling="special", exception_handling="default"
+        )  # type: ignore[call-overload]
