@@ -14,7 +14,8 @@ from skydesk_portal.exceptions import NotFoundError, UsageError
 from skydesk_portal.models.cutouts import CutoutDetail, TractId
 from skydesk_portal.models.regions import Region
 from skydesk_portal.pipeline.errors import core_errors
-from skydesk_portal.pipeline.pixels import ImageHandle, NoOverlapError, PixelStore, common_box
+from skydesk_portal.pipeline.imagefile import ImageHandle, NoOverlapError, common_box
+from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.stamps import Stamp, card, render_cards
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from skydesk_portal.exceptions import PortalError
 from skydesk_portal.log import get_logger
 from skydesk_portal.models.bulk import BulkRequest, ImageWork, Positions, StampRow
 from skydesk_portal.models.cutouts import CutoutDetail
-from skydesk_portal.pipeline.pixels import ImageHandle, NoOverlapError, common_box, make_box
+from skydesk_portal.pipeline.imagefile import ImageHandle, NoOverlapError, common_box, make_box
 from skydesk_portal.pipeline.stamps import Stamp, card
 from skydesk_portal.services.soda import SodaService, format_stamp
 

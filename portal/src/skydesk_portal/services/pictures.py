@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import UsageError
-from skydesk_portal.models.cutouts import CutoutDetail, PictureStyle
+from skydesk_portal.models.cutouts import PictureStyle
 from skydesk_portal.models.datasets import DatasetId
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.pipeline.errors import core_errors
@@ -194,6 +194,4 @@ class PreviewService:
                 )
                 array = pyramid.array("image", level)
                 return np.array(array)
-        handle = self._soda.pixels.get_image(release, dataset_id)
-        self._soda.pixels.check_size(handle.bbox)
-        return handle.read_planes(CutoutDetail.IMAGE, handle.bbox)[0]["image"]
+        return self._soda.pixels.read_whole(release, dataset_id)

@@ -19,8 +19,9 @@ from skydesk_portal.models.datasets import DatasetFacts, DatasetId
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import Job
 from skydesk_portal.models.regions import Region
+from skydesk_portal.pipeline.imagefile import NoOverlapError
 from skydesk_portal.pipeline.mosaics import MosaicStore
-from skydesk_portal.pipeline.pixels import NoOverlapError, PixelStore
+from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.releases import ReleaseStore
 from skydesk_portal.pipeline.stamps import (
     Stamp,

@@ -19,7 +19,7 @@ from skydesk_portal.models.datasets import DatasetId, parse_dataset_id
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.models.regions import parse_region
-from skydesk_portal.pipeline.pixels import NoOverlapError
+from skydesk_portal.pipeline.imagefile import NoOverlapError
 from skydesk_portal.services.pictures import PREVIEW_SIZES_PX
 from skydesk_portal.vo.soda import examples_xhtml
 from skydesk_portal.vo.vosi import availability_xml, capabilities_xml
