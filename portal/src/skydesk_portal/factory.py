@@ -36,13 +36,16 @@ from skydesk_portal.services.tables import TableService
 from skydesk_portal.services.tables_jobs import TableExecutor
 from skydesk_portal.services.tap import TapService
 from skydesk_portal.services.uploads import UploadService
+from skydesk_portal.services.userimages import UserImageService
 from skydesk_portal.services.vospace import TransferExecutor, VospaceService
 from skydesk_portal.storage.duckdb_engine import DuckdbEngine
 from skydesk_portal.storage.history import SqliteHistoryStore
 from skydesk_portal.storage.jobs import SqliteJobStore
 from skydesk_portal.storage.limits import Counters
 from skydesk_portal.storage.sharing import ShareStore
+from skydesk_portal.storage.spill import SpillFolder
 from skydesk_portal.storage.tables import SqliteTableStore
+from skydesk_portal.storage.userimages import UserImageStore
 from skydesk_portal.storage.vospace import NodePropertyStore
 from skydesk_portal.uws.runner import JobExecutor
 from skydesk_portal.uws.store import JobStore
@@ -72,7 +75,12 @@ class Factory:
     @cached_property
     def _catalogs(self) -> CatalogService:
         return CatalogService(
-            self._releases, self._open_engine, self.settings.url, self._table_store, self.settings.tables
+            self._releases,
+            self._open_engine,
+            self.settings.url,
+            self._table_store,
+            self.settings.tables,
+            self._user_images,
         )
 
     @cached_property
@@ -90,7 +98,10 @@ class Factory:
 
     def _open_engine(self, files: Mapping[str, Path]) -> DuckdbEngine:
         portal = self.settings.portal
-        return DuckdbEngine(files, threads=portal.engine_threads, memory_mb=portal.engine_memory_mb)
+        spill = SpillFolder(self.settings.cache / "spill", portal.spill_mb) if portal.spill_mb else None
+        return DuckdbEngine(
+            files, threads=portal.engine_threads, memory_mb=portal.engine_memory_mb, spill=spill
+        )
 
     def create_release_store(self) -> ReleaseStore:
         """Return the releases."""
@@ -181,8 +192,19 @@ class Factory:
             JobKind.CUTOUT: CutoutExecutor(self._soda),
             JobKind.BULK: BulkExecutor(self.create_bulk_service(), self._jobs, self.settings.portal),
             JobKind.TRANSFER: TransferExecutor(self.create_vospace_service()),
-            JobKind.BATCH: BatchExecutor(self.create_batch_service(), self.settings.portal),
+            JobKind.BATCH: BatchExecutor(
+                self.create_batch_service(), self._user_images, self.settings.portal
+            ),
         }
+
+    @cached_property
+    def _user_images(self) -> UserImageService:
+        store = UserImageStore(self.settings.home / "userimages")
+        return UserImageService(store, self.settings.users, self.settings.url)
+
+    def create_user_image_service(self) -> UserImageService:
+        """Return the images that people's own runs made."""
+        return self._user_images
 
     def create_batch_service(self) -> BatchService:
         """Return user batch."""
@@ -219,7 +241,9 @@ class Factory:
     def create_datalink_service(self) -> DatalinkService:
         """Return the links of datasets."""
         seconds = self.settings.portal.link_seconds
-        return DatalinkService(self._soda, self._tap, self._signer, self.settings.url, seconds)
+        return DatalinkService(
+            self._soda, self._tap, self._user_images, self._signer, self.settings.url, seconds
+        )
 
     def create_alert_service(self) -> AlertService:
         """Return the alerts of releases."""

@@ -398,7 +398,8 @@ class TableService:
             if label.lower() not in known:
                 raise UsageError(f"the table {table.name} has no column {label[:60]!r}")
             place = known[label.lower()]
-            new[place] = replace(new[place], **{key: _check_text(value) for key, value in words.items()})
+            checked: dict[str, Any] = {key: _check_text(value) for key, value in words.items()}
+            new[place] = replace(new[place], **checked)
         changes: dict[str, Any] = {"columns": tuple(new)}
         if description is not None:
             changes["description"] = _check_text(description)

@@ -18,6 +18,7 @@ from skydesk_portal.models.tables import TableInfo
 from skydesk_portal.storage.cells import cells_around
 from skydesk_portal.storage.duckdb_functions import register_functions
 from skydesk_portal.storage.engine import EngineCapabilities
+from skydesk_portal.storage.spill import SpillFolder
 
 __all__ = ["DuckdbEngine", "DuckdbQuery"]
 
@@ -175,7 +176,7 @@ class DuckdbEngine:
         Catalogue files by the name under which they are attached.
     threads, memory_mb
         Limits of the whole engine.
-    temporary
+    spill
         Folder for what does not fit into memory; `None` forbids that.
     """
 
@@ -185,7 +186,7 @@ class DuckdbEngine:
         *,
         threads: int = 2,
         memory_mb: int = 2000,
-        temporary: Path | None = None,
+        spill: SpillFolder | None = None,
     ) -> None:
         config: dict[str, str | bool | int | float | list[str]] = {
             "threads": threads,
@@ -193,9 +194,13 @@ class DuckdbEngine:
             "python_enable_replacements": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "temp_directory": str(temporary) if temporary is not None else "",
+            "temp_directory": str(spill.path) if spill is not None else "",
         }
+        self._spill = spill
         self._connection = duckdb.connect(":memory:", config=config)
+        if spill is not None:
+            # As part of the configuration this limit is shown, but not kept.
+            self._connection.execute(f"SET max_temp_directory_size = '{spill.limit_mb}MB'")
         self._lock = threading.Lock()
         for name, path in releases.items():
             try:
@@ -323,3 +328,5 @@ class DuckdbEngine:
         """Stop everything."""
         self._connection.interrupt()
         self._connection.close()
+        if self._spill is not None:
+            self._spill.close()

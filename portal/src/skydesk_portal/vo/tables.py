@@ -105,5 +105,5 @@ def _column(element: Element) -> ColumnInfo:
     if datatype != "char" and given not in {"", "1"}:
         raise UsageError(f"column {name[:60]} is an array, only scalars and strings are taken")
     xtype = kinds[0].get("extendedType") or ("timestamp" if base.upper() == "TIMESTAMP" else "")
-    words = {key: _text(element, key) for key in ("unit", "ucd", "utype", "description")}
-    return ColumnInfo(name, datatype, size, xtype=xtype, **words)
+    unit, ucd, utype, text = (_text(element, key) for key in ("unit", "ucd", "utype", "description"))
+    return ColumnInfo(name, datatype, size, xtype, unit, ucd, utype, text)

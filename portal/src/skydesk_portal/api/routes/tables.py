@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from skydesk_portal.api.dependencies import FactoryDependency, require
 from skydesk_portal.api.routes.uws import create_uws_router
 from skydesk_portal.api.table_documents import (
+    ColumnDocument,
     IndexRequest,
     NewTable,
     Shares,
@@ -102,7 +103,7 @@ async def create_table(factory: FactoryDependency, identity: Writer, wanted: New
         elif wanted.source is not None:
             rows = service.read_address(identity, wanted.source)
         else:
-            rows = tuple(_column(column.model_dump()) for column in wanted.columns or ()), ()
+            rows = tuple(_column(column) for column in wanted.columns or ()), ()
         place = (wanted.position.ra, wanted.position.dec) if wanted.position else None
         return service.create_table(
             identity,
@@ -116,10 +117,10 @@ async def create_table(factory: FactoryDependency, identity: Writer, wanted: New
     return describe_table(await asyncio.to_thread(make), identity)
 
 
-def _column(given: dict[str, str]) -> ColumnInfo:
-    size = "*" if given["datatype"] == "char" else None
-    words = {key: given[key] for key in ("unit", "ucd", "utype", "description")}
-    return ColumnInfo(given["name"], given["datatype"], size, **words)
+def _column(given: ColumnDocument) -> ColumnInfo:
+    size = "*" if given.datatype == "char" else None
+    words = (given.unit, given.ucd, given.utype, given.description)
+    return ColumnInfo(given.name, given.datatype, size, "", *words)
 
 
 @router.get(PREFIX + "/{name}", summary="Describe a table")
