@@ -39,8 +39,12 @@ def text_buffers(array: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     filled = pc.fill_null(array, "") if array.null_count else array
     if filled.type != pa.large_string():
         filled = filled.cast(pa.large_string())
-    _, offsets, data = filled.buffers()
-    ends = np.frombuffer(offsets, dtype=np.int64)[filled.offset : filled.offset + len(filled) + 1]
+    return _buffers_of(filled)
+
+
+def _buffers_of(array: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    _, offsets, data = array.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
     raw = np.frombuffer(data, dtype=np.uint8) if data is not None else np.zeros(0, np.uint8)
     return ends[:-1], np.diff(ends), raw
 
@@ -135,7 +139,7 @@ def encode_binary2(batch: pa.RecordBatch, columns: tuple[ColumnInfo, ...]) -> by
     pieces += [_piece(array, column) for array, column in zip(batch.columns, columns, strict=True)]
     if all(piece.fixed is not None for piece in pieces):
         return _join_fixed([piece.fixed for piece in pieces if piece.fixed is not None]).tobytes()
-    return _scatter(pieces, rows)
+    return _interleave(pieces, rows)
 
 
 def _join_fixed(fields: list[np.ndarray]) -> np.ndarray:
@@ -145,43 +149,40 @@ def _join_fixed(fields: list[np.ndarray]) -> np.ndarray:
     return record
 
 
-def _scatter(pieces: list[_Piece], rows: int) -> bytes:
-    # Rows differ in length: find where each begins, then lay down whole columns with one fancy index each.
-    groups: list[_Piece] = []
+def _interleave(pieces: list[_Piece], rows: int) -> bytes:
+    # Rows differ in length: neighbouring fixed fields become one, and Arrow joins the columns row by row.
+    parts: list[pa.Array] = []
     run: list[np.ndarray] = []
     for piece in pieces:
         if piece.fixed is not None:
             run.append(piece.fixed)
             continue
-        if piece.counts is not None and piece.counted:
+        assert piece.counts is not None
+        if piece.counted:
             run.append(piece.counts.astype(">u4"))
         if run:
-            groups.append(_Piece(_join_fixed(run)))
+            parts.append(_as_binary(run))
             run = []
-        groups.append(piece)
+        offsets = np.zeros(rows + 1, np.int64)
+        np.cumsum(piece.counts * piece.width, out=offsets[1:])
+        # The bytes of the rows lie one after the other, so that only their beginning has to be found.
+        offsets += int(piece.starts[0]) if piece.starts is not None else 0
+        parts.append(
+            pa.LargeBinaryArray.from_buffers(
+                pa.large_binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(piece.raw)]
+            )
+        )
     if run:
-        groups.append(_Piece(_join_fixed(run)))
-    sizes = np.zeros(rows, dtype=np.int64)
-    for group in groups:
-        sizes += group.fixed.dtype.itemsize if group.fixed is not None else _bytes_of(group)
-    at = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    out = np.empty(int(sizes.sum()), dtype=np.uint8)
-    for group in groups:
-        if group.fixed is not None:
-            width = group.fixed.dtype.itemsize
-            flat = np.ascontiguousarray(group.fixed).view(np.uint8).reshape(rows, width)
-            out[at[:, None] + np.arange(width)] = flat
-            at = at + width
-            continue
-        lengths = _bytes_of(group)
-        total = int(lengths.sum())
-        if total and group.starts is not None and group.raw is not None:
-            within = np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-            out[np.repeat(at, lengths) + within] = group.raw[np.repeat(group.starts, lengths) + within]
-        at = at + lengths
-    return out.tobytes()
+        parts.append(_as_binary(run))
+    joined = pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary()))
+    starts, sizes, raw = _buffers_of(joined)
+    return raw[int(starts[0]) : int(starts[-1] + sizes[-1])].tobytes()
 
 
-def _bytes_of(piece: _Piece) -> np.ndarray:
-    assert piece.counts is not None
-    return piece.counts * piece.width
+def _as_binary(fields: list[np.ndarray]) -> pa.Array:
+    flat = _join_fixed(fields)
+    width = flat.dtype.itemsize
+    offsets = np.arange(len(flat) + 1, dtype=np.int64) * width
+    return pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(flat), [None, pa.py_buffer(offsets), pa.py_buffer(flat.view(np.uint8))]
+    )
