@@ -20,6 +20,7 @@ from bench.large import make_large_release
 from bench.record import Measurement, render_page, write_measurement
 from bench.services import measure_memory, measure_tap
 from bench.stack import run_skydesk, running
+from bench.votable import measure_writers
 
 LIMIT_S = {"tiny": 60.0, "standard": 300.0}
 START_LIMIT_S = 25.0
@@ -59,6 +60,7 @@ def main() -> None:
             )
             keep([start])
             keep(measure_tap(stack, manifest["name"], *manifest["center_deg"]))
+            keep(measure_writers())
             keep(measure_cutouts(stack, manifest["name"]))
             keep(measure_memory(stack))
             if not options.skip_browser:

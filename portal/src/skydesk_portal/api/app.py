@@ -93,6 +93,7 @@ async def _sweep(services: Factory) -> None:
                 services.create_limit_service().sweep,
                 services.create_history_service().sweep,
                 services.create_result_cache().sweep,
+                services.create_tap_service().sweep,
                 services.create_table_service().sweep,
             ):
                 await asyncio.to_thread(sweep)

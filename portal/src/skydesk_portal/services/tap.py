@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +34,10 @@ from skydesk_portal.vo.uploads import UploadedTable
 from skydesk_portal.vo.votable import to_declared
 
 __all__ = ["PreparedQuery", "QueryResult", "TapService", "TapStream"]
+
+
+_SPOOL_S = 48 * 3600
+"""No query runs for so long."""
 
 
 @dataclass(frozen=True)
@@ -314,6 +320,14 @@ class TapService:
             options,
             lambda columns: describe_services(columns, tables, catalog, self._url),
         )
+
+    def sweep(self) -> int:
+        """Remove what killed processes left of rows that waited; return how many files that were."""
+        oldest = time.time() - _SPOOL_S
+        found = [path for path in self._spool.glob("*") if path.stat().st_mtime < oldest]
+        for path in found:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(found)
 
     def run_query(
         self,
