@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
+
 import duckdb
+import fastavro
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from skydesk_core.qa import measure_release
 from skydesk_core.release import check_release, get_release
@@ -48,3 +54,28 @@ def test_the_demos_figures(demo, record_property):
     assert found["dia_completeness"].value > 0.9
     for band in "gri":
         assert found[f"photometric_repeatability_{band}"].value < 15
+
+
+def test_the_demo_has_a_colour_hips_and_alerts_with_templates(demo):
+    assert {h.name for h in demo.manifest.hips} == {
+        "deep_coadd/band_g",
+        "deep_coadd/band_r",
+        "deep_coadd/band_i",
+        "deep_coadd/color_gri",
+    }
+    (survey, *bands) = demo.manifest.mocs
+    assert all(0.7 * survey.sky_fraction < m.sky_fraction <= survey.sky_fraction for m in bands)
+    rows = {t.name: t.rows for t in demo.manifest.tables}
+    assert demo.manifest.alerts.count == rows["DiaSource"] > 20
+    schema = json.loads((demo.path / "alerts" / "schema-1101.json").read_text())
+    packets = sorted((demo.path / "alerts").glob("*.packets"))
+    with packets[-1].open("rb") as stream:
+        assert stream.read(5) == b"\0\0\0\x04\x4d"
+        record = fastavro.schemaless_reader(stream, fastavro.parse_schema(schema), None)
+    stamps = [
+        fits.getdata(io.BytesIO(record[f"cutout{kind}"])) for kind in ("Difference", "Science", "Template")
+    ]
+    assert [s.shape for s in stamps] == [(41, 41)] * 3
+    # The difference is what the template, brought to the PSF of the science image, leaves of it.
+    difference, science, template = (np.nan_to_num(s[15:26, 15:26]).sum() for s in stamps)
+    assert abs(difference - (science - template)) < 0.3 * max(abs(science), abs(template), abs(difference))

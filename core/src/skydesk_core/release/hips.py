@@ -143,9 +143,12 @@ class Stretch:
         """Make a grey picture with transparency, shape (ny, nx, 2)."""
         low, high = self.cut
         good = np.isfinite(tile)
-        part = np.clip((np.where(good, tile, low) - low) / (high - low), 0, 1)
-        grey = np.arcsinh(_SOFTENING * part) / np.arcsinh(_SOFTENING)
-        return np.stack([np.round(255 * grey), np.where(good, 255, 0)], axis=-1).astype(np.uint8)
+        picture = np.zeros((*tile.shape, 2), np.uint8)
+        part = np.clip((tile[good] - np.float32(low)) / np.float32(high - low), 0, 1)
+        grey = np.arcsinh(np.float32(_SOFTENING) * part) * np.float32(255 / np.arcsinh(_SOFTENING))
+        picture[good, 0] = np.rint(grey)
+        picture[good, 1] = 255
+        return picture
 
 
 def compose_colour(red: Tile, green: Tile, blue: Tile) -> NDArray[np.uint8]:
@@ -161,16 +164,19 @@ def compose_colour(red: Tile, green: Tile, blue: Tile) -> NDArray[np.uint8]:
     numpy.ndarray
         Shape (ny, nx, 4): the asinh scaling of Lupton et al. (2004, PASP 116, 133), transparent where a band is missing.
     """
-    planes = np.stack([red, green, blue], axis=-1)
-    good = np.isfinite(planes).all(axis=-1)
-    planes = np.where(good[..., None], planes, np.float32(0))
-    total = np.maximum(planes.mean(axis=-1), np.float32(1e-6))
-    scaled = np.arcsinh(_SOFTENING * total / _BRIGHT_SIGMA) / np.arcsinh(_SOFTENING)
-    colour = np.maximum(planes, 0) * (scaled / total)[..., None]
-    peak = colour.max(axis=-1, keepdims=True)
-    colour = np.clip(np.where(peak > 1, colour / np.maximum(peak, 1e-12), colour), 0, 1)
-    alpha = np.where(good, 255, 0)[..., None]
-    return np.concatenate([np.round(255 * colour), alpha], axis=-1).astype(np.uint8)
+    good = np.isfinite(red) & np.isfinite(green) & np.isfinite(blue)
+    r, g, b = red[good], green[good], blue[good]
+    total = np.maximum((r + g + b) / np.float32(3), np.float32(1e-6))
+    scaled = np.arcsinh(np.float32(_SOFTENING / _BRIGHT_SIGMA) * total) / np.float32(np.arcsinh(_SOFTENING))
+    factor = scaled / total
+    colours = [np.maximum(plane, np.float32(0)) * factor for plane in (r, g, b)]
+    # Where a colour is brighter than the picture can show, all three are scaled down, so that the ratio stays.
+    peak = np.maximum(np.maximum(np.maximum(colours[0], colours[1]), colours[2]), np.float32(1))
+    picture = np.zeros((*red.shape, 4), np.uint8)
+    for channel, colour in enumerate(colours):
+        picture[good, channel] = np.rint(np.float32(255) * colour / peak)
+    picture[good, 3] = 255
+    return picture
 
 
 def _choose_colour(bands: Sequence[str]) -> tuple[str, str, str] | None:
