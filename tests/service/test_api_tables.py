@@ -140,7 +140,7 @@ def test_a_cone_on_an_own_table_reads_the_index(
     assert "unknown column" in refused(ann, f"SELECT hp29 FROM {name}")
 
 
-@pytest.mark.requirement("DMS-PRTL-REQ-0110")
+@pytest.mark.requirement("DMS-API-REQ-0032")
 def test_a_table_is_made_from_a_query_a_result_a_file_and_columns(worker: LiveServices, name: str) -> None:
     with worker.client() as client:
         query = "SELECT TOP 50 objectId, coord_ra, coord_dec, r_psfFlux FROM demo.Object ORDER BY objectId"
@@ -160,11 +160,16 @@ def test_a_table_is_made_from_a_query_a_result_a_file_and_columns(worker: LiveSe
         assert replaced["columns"] == made["columns"]
         home = worker.home / "users" / "ann" / "home"
         home.mkdir(parents=True, exist_ok=True)
-        (home / "list.csv").write_text("a,b\n1,x\n")
+        (home / "list.vot").write_bytes(votable(positions(client, 100)))
         from_file = client.post(
-            API, json={"name": name, "source": "vos:ann/list.csv", "replace": True}
+            API, json={"name": name, "source": "vos:ann/list.vot", "replace": True}
         ).json()
-        assert [c["name"] for c in from_file["columns"]] == ["a", "b"]
+        assert [c["name"] for c in from_file["columns"]] == ["objectId", "ra", "dec", "note"]
+        near = (
+            f"SELECT COUNT(DISTINCT t.objectId) AS n FROM {name} AS t JOIN demo.Object AS o"
+            " ON 1=CONTAINS(POINT(o.coord_ra, o.coord_dec), CIRCLE(t.ra, t.dec, 1/3600.))"
+        )
+        assert ask(client, near) == [["100"]]
         columns = [{"name": "a", "datatype": "long"}, {"name": "s", "datatype": "char", "ucd": "meta.id"}]
         empty = client.post(API, json={"name": name, "columns": columns, "replace": True}).json()
         assert (empty["rows"], empty["columns"][1]["ucd"]) == (0, "meta.id")
@@ -242,8 +247,6 @@ def test_columns_can_be_described_and_the_position_named(ann: httpx.Client, name
     assert ann.patch(f"{API}/{name}", json={"position": {"ra": "id", "dec": "lat"}}).status_code == 400
 
 
-@pytest.mark.requirement("DMS-PRTL-REQ-0109")
-@pytest.mark.requirement("DMS-NB-REQ-0020")
 def test_a_table_is_open_to_those_it_is_shared_with_and_nobody_else(
     ann: httpx.Client, bob: httpx.Client, eve: httpx.Client, name: str
 ) -> None:
@@ -407,6 +410,7 @@ def services(synthetic_home: object, tmp_path: object) -> Iterator[Factory]:
     factory.close()
 
 
+@pytest.mark.requirement("DMS-API-REQ-0032")
 def test_a_quota_is_kept_and_its_figures_are_told(services: Factory) -> None:
     tables, who = services.create_table_service(), Identity("ann")
     rng = np.random.default_rng(1)

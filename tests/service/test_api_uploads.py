@@ -60,7 +60,6 @@ def _offline(mine: Table, sky: Table) -> set[tuple[int, int]]:
     return {(int(mine["n"][i]), int(sky["objectId"][j])) for i, j in zip(first, second, strict=True)}
 
 
-@pytest.mark.requirement("DMS-API-REQ-xx01-RFC-651")
 def test_a_cross_match_by_position_finds_what_an_independent_one_finds(
     service: pyvo.dal.TAPService, mine: Table, sky: Table
 ) -> None:
