@@ -249,6 +249,9 @@ def test_rows_lead_to_services(live_services: LiveServices) -> None:
         objects.fieldname_with_ucd("meta.id;meta.main")
         or inputs["ID"][0] == objects.resultstable.fields[0].ID
     )
+    found = objects[1].getdatalink()
+    assert {str(link["ID"]) for link in found} == {str(objects[1]["objectId"])}
+    assert len(list(objects.iter_datalinks(preserve_order=True))) == 2
     # A result that names nothing has no descriptor.
     with pytest.raises(pyvo.dal.DALServiceError):
         tap.search("SELECT COUNT(*) AS n FROM demo.Object").get_adhocservice_by_ivoid(
