@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import statistics
 import tarfile
@@ -48,7 +49,7 @@ def measure_cutouts(stack: Stack, release: str) -> list[Measurement]:
 def _query(client: httpx.Client, adql: str) -> list[list[str]]:
     answer = client.post("/api/tap/sync", data={"LANG": "ADQL", "QUERY": adql, "RESPONSEFORMAT": "csv"})
     answer.raise_for_status()
-    return [line.split(",") for line in answer.text.splitlines()[1:]]
+    return list(csv.reader(io.StringIO(answer.text)))[1:]
 
 
 def _measure_single(
