@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import time
 
@@ -107,3 +108,30 @@ def test_the_key_files_are_private(bare_stack: Stack) -> None:
         assert (bare_stack.home / name).stat().st_mode & 0o077 == 0, name
     assert (bare_stack.home / "run").stat().st_mode & 0o777 == 0o700
     assert (bare_stack.home / "hub.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_a_quota_of_ones_own_reaches_the_services(bare_stack: Stack) -> None:
+    token = bare_stack.token("thrifty", ["read:tap"])
+    bare_stack.command(
+        "user", "quota", "thrifty", "--requests", "tap=2", "--jobs", "3", "--result-gib", "0.5"
+    )
+    shown = json.loads(bare_stack.command("user", "quota", "thrifty", "--show").stdout)
+    own = {"api": {"tap": 2}, "jobs": {"active": 3, "result_bytes": 2**29}}
+    assert shown == {"version": 1, "name": "thrifty", "memory_mib": None, "services": own}
+    with httpx.Client(base_url=bare_stack.url, headers={"Authorization": f"Bearer {token}"}) as client:
+        told = client.get("/auth/api/v1/user-info").json()["quota"]
+        assert {key: told[key] for key in own} == own
+        assert told["notebook"]["spawn"] is True
+        answers = [client.get("/api/tap/capabilities") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert answers[2].headers["retry-after"]
+    # The memory alone leaves the rest as it is, no option at all takes everything back.
+    bare_stack.command("user", "quota", "thrifty", "--memory-mib", "700")
+    assert json.loads(bare_stack.command("user", "quota", "thrifty", "--show").stdout)["services"] == own
+    bare_stack.command("user", "quota", "thrifty")
+    shown = json.loads(bare_stack.command("user", "quota", "thrifty", "--show").stdout)
+    assert (shown["memory_mib"], shown["services"]) == (None, {})
+    for wrong in ("tap", "tap=many", "tap=-1", "../tap=1"):
+        assert (
+            bare_stack.command("user", "quota", "thrifty", "--requests", wrong, check=False).returncode == 2
+        )

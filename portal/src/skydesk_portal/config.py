@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -137,7 +136,7 @@ class PortalConfig(BaseModel):
     """PostgreSQL database for the jobs, such as `postgresql://skydesk@db.example/jobs`; none means `jobs.sqlite`."""
 
     jobs_password_file: Path | None = None
-    """File (mode 600) with the password of that database; none means the variable `SKYDESK_JOBS_PASSWORD`."""
+    """File (mode 600) with the password of that database, if it asks for one."""
 
     request_bytes: int = Field(80_000_000, ge=10_000)
     """Largest request; files that are streamed to disk are not bound by it."""
@@ -239,11 +238,10 @@ def _read_section(path: Path) -> PortalConfig:
         raise ConfigError(f"{path}: portal.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _read_password(portal: PortalConfig, env: Mapping[str, str]) -> SecretStr | None:
+def _read_password(portal: PortalConfig) -> SecretStr | None:
     path = portal.jobs_password_file
     if path is None:
-        given = env.get("SKYDESK_JOBS_PASSWORD")
-        return SecretStr(given) if given else None
+        return None
     try:
         if path.stat().st_mode & 0o077:
             raise ConfigError(f"{path}: others may read this file; run: chmod 600 {path}")
@@ -283,6 +281,6 @@ def load_config(environment: dict[str, str] | None = None) -> PortalSettings:
         hub_api=env.get("SKYDESK_HUB_API") or None,
         epoch=Path(epoch) if epoch else None,
         local_user=env.get("SKYDESK_LOCAL_USER") or None,
-        jobs_password=_read_password(portal, env),
+        jobs_password=_read_password(portal),
         portal=portal,
     )

@@ -242,7 +242,13 @@ class Factory:
         """Return the links of datasets."""
         seconds = self.settings.portal.link_seconds
         return DatalinkService(
-            self._soda, self._tap, self._user_images, self._signer, self.settings.url, seconds
+            self._soda,
+            self._tap,
+            self._user_images,
+            self.create_alert_service(),
+            self._signer,
+            self.settings.url,
+            seconds,
         )
 
     def create_alert_service(self) -> AlertService:
@@ -305,7 +311,10 @@ class Factory:
             return self._identity
         if self.settings.hub_api is None:
             raise ConfigError("SKYDESK_HUB_API is not set: nobody could be told apart")
-        return HubIdentityClient(self.settings.hub_api, self.settings.epoch)
+        # The provider serves on a socket of the same folder where the platform runs as a whole.
+        return HubIdentityClient(
+            self.settings.hub_api, self.settings.epoch, provider=self.settings.run / "identity.sock"
+        )
 
     def create_identity_client(self) -> IdentityClient:
         """Return the judge of tokens."""

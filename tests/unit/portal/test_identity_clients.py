@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import struct
+import tempfile
 from pathlib import Path
 
 import httpx
@@ -132,3 +133,43 @@ def test_releases_are_open_to_their_groups_only() -> None:
     assert ANN.may_read(frozenset({"*"}))
     assert ANN.may_read(frozenset({"astro", "other"}))
     assert not ANN.may_read(frozenset({"other"}))
+
+
+@pytest.mark.parametrize(
+    ("body", "quota"),
+    [
+        (b'{"quota": {"api": {"tap": 7}}}', {"api": {"tap": 7}}),
+        (b'{"quota": null}', {}),
+        (b"[]", {}),
+        (b"no json", {}),
+        (None, {}),
+    ],
+)
+def test_the_quota_comes_from_the_identity_provider(body: bytes | None, quota: dict[str, object]) -> None:
+    asked = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        if body is not None:
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            )
+        writer.close()
+
+    async def run() -> None:
+        # A short path: a socket's may have 107 bytes only.
+        with tempfile.TemporaryDirectory() as folder:
+            socket = Path(folder) / "identity.sock"
+            client = HubIdentityClient("http://hub/api", None, httpx.MockTransport(Hub()), socket)
+            assert (await client.get_identity("good")).quota == {}
+            server = await asyncio.start_unix_server(answer, str(socket))
+            client = HubIdentityClient("http://hub/api", None, httpx.MockTransport(Hub()), socket)
+            for _ in range(2):
+                assert (await client.get_identity("good")).quota == quota
+            server.close()
+            await client.close()
+
+    asyncio.run(run())
+    assert len(asked) == 1
+    assert b"/auth/api/v1/user-info" in asked[0]
+    assert b"authorization: bearer good" in asked[0].lower()

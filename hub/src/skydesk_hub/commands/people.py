@@ -116,15 +116,75 @@ def disable_user(name: str) -> None:
     click.echo(f"user {name} disabled")
 
 
+def _read_figures(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:
+    figures = {}
+    for text in given:
+        service, _, number = text.partition("=")
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", service) or not re.fullmatch(r"[0-9]{1,9}", number):
+            raise click.BadParameter(f"{text!r} is not SERVICE=NUMBER such as tap=100", context, option)
+        figures[service] = int(number)
+    return figures
+
+
 @user.command("quota")
 @click.argument("name")
+@click.option("--memory-mib", type=click.IntRange(512), help="Memory of the person's lab.")
 @click.option(
-    "--memory-mib", type=click.IntRange(512), help="Memory of the person's lab; without it the platform's."
+    "--requests",
+    multiple=True,
+    callback=_read_figures,
+    metavar="SERVICE=N",
+    help="Requests per minute to a service such as tap, or to each as default; 0 means no limit; may be repeated.",
 )
-def set_quota(name: str, memory_mib: int | None) -> None:
-    """Set the memory of user NAME's lab (from its next start)."""
-    call_supervisor(find_layout(None).control_socket, "user_quota", name=name, memory_mib=memory_mib)
-    click.echo(f"user {name}: " + (f"{memory_mib} MiB" if memory_mib else "the platform's setting"))
+@click.option(
+    "--concurrent",
+    multiple=True,
+    callback=_read_figures,
+    metavar="SERVICE=N",
+    help="Queries, cut-outs or runs of a service at the same time; 0 means no limit; may be repeated.",
+)
+@click.option("--jobs", type=click.IntRange(0), help="Jobs of one service that are queued or running.")
+@click.option("--kept-jobs", type=click.IntRange(0), help="Jobs that are kept.")
+@click.option("--result-gib", type=click.FloatRange(0), help="Size of all results that are kept.")
+@click.option("--show", is_flag=True, help="Change nothing, only print the quota as JSON.")
+def set_quota(
+    name: str,
+    memory_mib: int | None,
+    requests: dict[str, int],
+    concurrent: dict[str, int],
+    jobs: int | None,
+    kept_jobs: int | None,
+    result_gib: float | None,
+    *,
+    show: bool,
+) -> None:
+    """Set what user NAME may use; without an option everything is the platform's again.
+
+    The memory counts from the lab's next start, the rest within a minute.
+    What is set replaces the figures for the services that were set before.
+    """
+    kept = {"active": jobs, "kept": kept_jobs, "result_bytes": _to_bytes(result_gib)}
+    services: dict[str, object] = {"api": requests, "concurrent": concurrent}
+    services["jobs"] = {key: figure for key, figure in kept.items() if figure is not None}
+    services = {key: figures for key, figures in services.items() if figures}
+    wish: dict[str, Any] = {}
+    if not show:
+        # Whoever sets the one does not mean to take away the other.
+        if memory_mib is not None or not services:
+            wish["memory_mib"] = memory_mib
+        if services or memory_mib is None:
+            wish["services"] = services
+    quota = call_supervisor(find_layout(None).control_socket, "user_quota", name=name, **wish)
+    if show:
+        click.echo(json.dumps({"version": 1, "name": name, **quota}, indent=1))
+        return
+    memory = f"{quota['memory_mib']} MiB" if quota["memory_mib"] else "the platform's setting"
+    own = ", services " + json.dumps(quota["services"]) if quota["services"] else ""
+    click.echo(f"user {name}: {memory}{own}")
+
+
+def _to_bytes(gib: float | None) -> int | None:
+    return None if gib is None else int(gib * 2**30)
 
 
 @click.group()

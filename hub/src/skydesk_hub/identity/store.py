@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, password TEXT, admin IN
 CREATE TABLE IF NOT EXISTS secrets (kind TEXT NOT NULL, hash TEXT NOT NULL, name TEXT NOT NULL, expires REAL NOT NULL,
     data TEXT NOT NULL, PRIMARY KEY (kind, hash));
 CREATE INDEX IF NOT EXISTS secrets_by_name ON secrets (name);
+CREATE TABLE IF NOT EXISTS quotas (name TEXT PRIMARY KEY, document TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 HASHER = PasswordHasher()
@@ -301,6 +302,34 @@ class Store:
         self.get_user(name)
         with self.connect() as db:
             db.execute("UPDATE users SET memory_mib = ? WHERE name = ?", (memory_mib, name))
+
+    def set_service_quota(self, name: str, document: dict[str, Any] | None) -> None:
+        """Set what a user may use of the data services.
+
+        Parameters
+        ----------
+        name
+            The user name.
+        document
+            Figures as user-info tells them; None for the platform's settings.
+        """
+        self.get_user(name)
+        with self.connect() as db:
+            db.execute("DELETE FROM quotas WHERE name = ?", (name,))
+            if document:
+                db.execute("INSERT INTO quotas VALUES (?, ?)", (name, json.dumps(document)))
+
+    def get_service_quota(self, name: str) -> dict[str, Any]:
+        """Return what a user alone may use of the data services, empty for the platform's settings.
+
+        Parameters
+        ----------
+        name
+            The user name.
+        """
+        with self.connect() as db:
+            row = db.execute("SELECT document FROM quotas WHERE name = ?", (name,)).fetchone()
+        return {} if row is None else dict(json.loads(row[0]))
 
     def make_secret(self, kind: str, name: str, life_s: float, **data: Any) -> str:
         """Make a secret that stands for a user for a while.

@@ -244,7 +244,11 @@ def add_information(router: APIRouter, platform: Platform, gate: Gate) -> None:
             "uid": 1000,
             "gid": 1000,
             "groups": groups,
-            "quota": {"notebook": {"memory": memory_gib, "spawn": True}},
+            # Beside the lab only what differs from the platform's settings, which the services know themselves.
+            "quota": {
+                **gate.store.get_service_quota(user.name),
+                "notebook": {"memory": memory_gib, "spawn": True},
+            },
         }
 
     @router.get("/api/v1/token-info")

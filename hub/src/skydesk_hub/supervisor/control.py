@@ -65,9 +65,14 @@ async def answer_user_disable(supervisor: Supervisor, wish: dict[str, Any]) -> o
 
 
 async def answer_user_quota(supervisor: Supervisor, wish: dict[str, Any]) -> object:
-    """Set a user's quota."""
-    Store(supervisor.platform.layout.identity_db).set_quota(wish["name"], wish["memory_mib"])
-    return None
+    """Set a user's quota, or only tell it."""
+    store = Store(supervisor.platform.layout.identity_db)
+    if "memory_mib" in wish:
+        store.set_quota(wish["name"], wish["memory_mib"])
+    if "services" in wish:
+        store.set_service_quota(wish["name"], wish["services"])
+    memory_mib = store.get_user(wish["name"]).memory_mib
+    return {"memory_mib": memory_mib, "services": store.get_service_quota(wish["name"])}
 
 
 OPERATIONS: dict[str, Operation] = {
