@@ -520,7 +520,7 @@ class _QueryWriter:
                 seen.add(column.name.lower())
                 sql = quote(column.name) if merged else f"{source.key}.{quote(column.name)}"
                 out.append((sql, column))
-                if scope.groups is not None and sql not in scope.groups:
+                if sql not in (scope.groups or []):
                     writer.bare.append((sql, column.name, node))
                 if column.origin and column.origin not in writer.used:
                     writer.used.append(column.origin)
