@@ -142,7 +142,7 @@ class _Reader:
         bbox = parts["bbox"]
         unit = None if parts["unit"] is None else parts["unit"].to_string()
         if parts["sky_projection"] is None:
-            return None, bbox.shape, self._nominal_scale(ref), unit
+            return self._pointed_region(ref), bbox.shape, self._nominal_scale(ref), unit
         corners, scale = _corners_of(parts["sky_projection"], bbox)
         return corners, bbox.shape, scale, unit
 
@@ -154,6 +154,12 @@ class _Reader:
         key = (ref.dataId["instrument"], ref.dataId["detector"])
         if key not in self._raw_shapes:
             self._raw_shapes[key] = self.butler.get(ref).array.shape
+        return self._pointed_region(ref), self._raw_shapes[key], self._nominal_scale(ref), "adu"
+
+    def _pointed_region(self, ref: DatasetRef) -> Any:
+        """Return the corners of what an exposure without WCS may have seen; None for what is no exposure."""
+        if not {"exposure", "detector"} <= set(ref.dimensions.names):
+            return None
         data = {
             "instrument": ref.dataId["instrument"],
             "visit": ref.dataId["exposure"],
@@ -161,8 +167,7 @@ class _Reader:
         }
         with self.butler.query() as query:
             regions = list(query.dimension_records("visit_detector_region").where(data))
-        corners = _polygon_of(regions[0].region) if regions and regions[0].region is not None else None
-        return corners, self._raw_shapes[key], self._nominal_scale(ref), "adu"
+        return _polygon_of(regions[0].region) if regions and regions[0].region is not None else None
 
 
 def collect_image_facts(

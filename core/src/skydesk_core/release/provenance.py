@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -96,11 +96,14 @@ class Provenance:
 class _Tracer:
     """Follows the inputs that files record back to datasets that are published."""
 
-    def __init__(self, butler: Butler, refs: Iterable[DatasetRef]) -> None:
+    def __init__(
+        self, butler: Butler, refs: Iterable[DatasetRef], listed: Callable[[DatasetRef], bool] | None = None
+    ) -> None:
         self.butler = butler
         self.published = {
             ref.id: ref for ref in refs if ref.datasetType.storageClass_name != "CameraDescription"
         }
+        self.is_listed = listed or (lambda ref: ref.id in self.published)
         self._recorded: dict[UUID, dict[UUID, str]] = {}
         self._coadd_reports = [
             kind.name
@@ -142,7 +145,7 @@ class _Tracer:
             above = self.published.get(dataset_id) or self.butler.get_dataset(dataset_id)
             if above is None:
                 continue
-            if dataset_id in self.published or above.datasetType.name == "raw":
+            if self.is_listed(above) or above.datasetType.name == "raw":
                 found[dataset_id] = above
             else:
                 left |= self.recorded_inputs(above)
@@ -210,7 +213,10 @@ def _role(output: str, above: DatasetRef) -> str:
 
 
 def trace_provenance(
-    butler: Butler, images: Iterable[DatasetRef], others: Iterable[DatasetRef] = ()
+    butler: Butler,
+    images: Iterable[DatasetRef],
+    others: Iterable[DatasetRef] = (),
+    listed: Callable[[DatasetRef], bool] | None = None,
 ) -> Provenance:
     """Find out which published datasets went into each image, through intermediates that are not published.
 
@@ -222,6 +228,8 @@ def trace_provenance(
         Published images.
     others
         Published calibrations that are no images.
+    listed
+        Tells of which datasets the images are said to be made; by default of those published.
 
     Returns
     -------
@@ -235,7 +243,7 @@ def trace_provenance(
     report of the task that made it.
     """
     images = list(images)
-    tracer = _Tracer(butler, [*images, *others])
+    tracer = _Tracer(butler, [*images, *others], listed)
     inputs: list[ImageInput] = []
     exposures: dict[str, tuple[ExposureFacts, ...]] = {}
     for ref in images:
@@ -243,7 +251,7 @@ def trace_provenance(
         inputs += [
             ImageInput(str(ref.id), name, str(i), r.datasetType.name, _role(name, r))
             for i, r in above.items()
-            if i in tracer.published
+            if tracer.is_listed(r)
         ]
         if "visit" not in ref.dataId and "exposure" not in ref.dataId:
             facts = (_exposure_facts(butler, r) for r in above.values())

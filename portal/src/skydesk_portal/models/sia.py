@@ -288,6 +288,9 @@ def _states(parameter: SiaParameter, value: str) -> str:
 def _equal(parameter: SiaParameter, value: str) -> str:
     if parameter.name == "FORMAT":
         value = re.sub(r"\s+", "", value)
+    if parameter.name == "COLLECTION" and value.startswith("u-") and "/" not in value:
+        # Somebody's own repository: all its collections.
+        return f"{parameter.columns[0]} LIKE {adql_text(value + '/%')}"
     return f"{parameter.columns[0]} = {adql_text(value)}"
 
 

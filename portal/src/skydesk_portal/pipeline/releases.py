@@ -11,9 +11,10 @@ from skydesk_portal.models.tables import ColumnInfo, ForeignKey, SchemaInfo, Tab
 from skydesk_portal.pipeline.errors import core_errors
 
 if TYPE_CHECKING:
+    from skydesk_core.release import ColumnInfo as StoredColumn
     from skydesk_core.release import Release
 
-__all__ = ["ReleaseStore", "describe_release", "engine_name"]
+__all__ = ["ReleaseStore", "describe_column", "describe_release", "engine_name"]
 
 OBSCORE = "ObsCore"
 """Name of the image list inside a release."""
@@ -30,6 +31,23 @@ def engine_name(release: str) -> str:
 def _size(datatype: str, arraysize: str | None) -> str | None:
     # Strings travel with their real length; a fixed one would have to be padded.
     return f"{(arraysize or '').rstrip('*')}*" if datatype == "char" else arraysize
+
+
+def describe_column(column: StoredColumn) -> ColumnInfo:
+    """Describe a column of a release in the terms of TAP_SCHEMA."""
+    return ColumnInfo(
+        column.name,
+        column.datatype,
+        _size(column.datatype, column.arraysize),
+        column.xtype or "",
+        column.unit or "",
+        column.ucd or "",
+        column.utype or "",
+        column.description,
+        principal=column.principal,
+        indexed=column.indexed,
+        std=column.std,
+    )
 
 
 def describe_release(release: Release) -> SchemaInfo:
@@ -50,22 +68,7 @@ def describe_release(release: Release) -> SchemaInfo:
     tables = []
     for table in schema.tables:
         names = {column.name for column in table.columns}
-        columns = tuple(
-            ColumnInfo(
-                column.name,
-                column.datatype,
-                _size(column.datatype, column.arraysize),
-                column.xtype or "",
-                column.unit or "",
-                column.ucd or "",
-                column.utype or "",
-                column.description,
-                principal=column.principal,
-                indexed=column.indexed,
-                std=column.std,
-            )
-            for column in table.columns
-        )
+        columns = tuple(describe_column(column) for column in table.columns)
         keys = tuple(
             ForeignKey(
                 f"{release.name}.{key.target_table}",

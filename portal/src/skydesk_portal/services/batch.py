@@ -8,12 +8,14 @@ from pathlib import Path
 
 from skydesk_portal.config import PortalConfig
 from skydesk_portal.exceptions import NotFoundError, PortalError
+from skydesk_portal.log import get_logger
 from skydesk_portal.models.batch import BatchRequest, parse_batch
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import Job
 from skydesk_portal.pipeline.batch import check_pipeline, run_batch
 from skydesk_portal.pipeline.releases import ReleaseStore
 from skydesk_portal.services.execution import owner_of
+from skydesk_portal.services.userimages import UserImageService
 from skydesk_portal.uws.runner import JobContext
 
 __all__ = ["BatchExecutor", "BatchService"]
@@ -60,8 +62,9 @@ class BatchService:
 class BatchExecutor:
     """Runs pipelines in a worker."""
 
-    def __init__(self, batch: BatchService, config: PortalConfig) -> None:
+    def __init__(self, batch: BatchService, images: UserImageService, config: PortalConfig) -> None:
         self._batch = batch
+        self._images = images
         self._config = config
 
     def execute(self, job: Job, context: JobContext) -> list[tuple[str, Path, str]]:
@@ -99,6 +102,8 @@ class BatchExecutor:
         label = f"u-{job.owner}"
         report.write_text(json.dumps({"version": 1, "repository": label, **asdict(outcome)}, indent=1))
         context.add_result("report", report, "application/json")
+        if outcome.total:
+            self._list_images(context, job.owner, outcome.output)
         context.report(step="end", output=outcome.output, repository=label, succeeded=outcome.succeeded)
         if outcome.aborted:
             raise BatchFailedError("the run was stopped")
@@ -108,3 +113,13 @@ class BatchExecutor:
                 f" the first: {outcome.failures[0]}"
             )
         return []
+
+    def _list_images(self, context: JobContext, owner: str, output: str) -> None:
+        """Make the images of a run known to searches; the run itself is good without that."""
+        try:
+            images = self._images.refresh(owner, self._batch.repo_of(owner), output)
+        except PortalError as error:
+            get_logger().error("images of a run cannot be listed", output=output, error=str(error))
+            context.report(images=f"not listed: {error}")
+        else:
+            context.report(images=images)

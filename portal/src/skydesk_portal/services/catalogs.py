@@ -23,6 +23,7 @@ from skydesk_portal.pipeline.releases import (
     describe_release,
     engine_name,
 )
+from skydesk_portal.services.userimages import UserImageService
 from skydesk_portal.storage.caom import provide_caom
 from skydesk_portal.storage.duckdb_engine import DuckdbEngine
 from skydesk_portal.storage.tables import SqliteTableStore
@@ -160,6 +161,8 @@ class CatalogService:
         The tables that people keep; `None` without them.
     tables_folder
         Folder of their files.
+    images
+        The images that people's runs made; `None` without them.
     """
 
     def __init__(
@@ -169,7 +172,9 @@ class CatalogService:
         url: str,
         tables: SqliteTableStore | None = None,
         tables_folder: Path = Path(),
+        images: UserImageService | None = None,
     ) -> None:
+        self._images = images
         self._tables = tables
         self._tables_folder = tables_folder
         self._own: dict[tuple[str, frozenset[str]], tuple[object, QueryView]] = {}
@@ -214,14 +219,16 @@ class CatalogService:
     def _add_tables(self, view: QueryView, identity: Identity, store: SqliteTableStore) -> QueryView:
         """Add the tables that people keep, as far as this caller may read them."""
         # The stamp is read first: a change in between makes the view be made again, never be missed.
-        state = (id(view), store.stamp)
+        images = self._images
+        state = (id(view), store.stamp, images.find_stamp(identity.name) if images is not None else None)
         key = (identity.name, identity.groups)
         with self._lock:
             known = self._own.get(key)
         if known is not None and known[0] == state:
             return known[1]
         visible = store.list_visible(identity.name, identity.groups)
-        made = _with_tables(view, visible, self._tables_folder) if visible else view
+        listed = images.find_table(identity.name) if images is not None else None
+        made = _with_tables(view, visible, self._tables_folder, listed) if visible or listed else view
         with self._lock:
             if len(self._own) >= _MOST_VIEWS:
                 self._own.clear()
@@ -240,13 +247,10 @@ class CatalogService:
         images = [table for schema in schemas for table in schema.tables if table.name == OBSCORE]
         listed = [replace(s, tables=tuple(t for t in s.tables if t.name != OBSCORE)) for s in schemas]
         if images:
-            listed.append(
-                SchemaInfo(
-                    "ivoa", "Tables that the IVOA defines", "", (self._unite(engine, images, f"ivoa_{key}"),)
-                )
-            )
+            united = self._unite(engine, images, f"ivoa_{key}")
             inputs = [t.source for schema in schemas for t in schema.tables if t.name == PROVENANCE]
-            listed.append(provide_caom(engine, ("memory", f"ivoa_{key}", OBSCORE), inputs, key))
+            listed.append(SchemaInfo("ivoa", "Tables that the IVOA defines", "", (united,)))
+            listed.append(provide_caom(engine, united, inputs, key))
         own = tuple(
             TableInfo(
                 "tap_schema",
@@ -326,7 +330,12 @@ def _standard(column: ColumnInfo) -> ColumnInfo:
     return replace(column, utype=prefixed, xtype=column.xtype if column.xtype != "clob" else "")
 
 
-def _with_tables(view: QueryView, tables: Sequence[UserTable], folder: Path) -> QueryView:
+def _with_tables(
+    view: QueryView,
+    tables: Sequence[UserTable],
+    folder: Path,
+    images: tuple[TableInfo, pa.Table] | None = None,
+) -> QueryView:
     """Return a view with more tables; its TAP_SCHEMA lists them."""
     taken = {schema.name.lower() for schema in view.catalog.schemas}
     kept = [table for table in tables if schema_of(table.owner) not in taken]
@@ -334,6 +343,8 @@ def _with_tables(view: QueryView, tables: Sequence[UserTable], folder: Path) -> 
     for owner in sorted({table.owner for table in kept}):
         infos = tuple(table.to_info() for table in kept if table.owner == owner)
         schemas.append(SchemaInfo(schema_of(owner), f"Tables that {owner} keeps", "", infos))
+    if images is not None:
+        schemas = _with_images(schemas, images[0])
     described = next(schema for schema in view.catalog.schemas if schema.name == "tap_schema")
     token = secrets.token_hex(6)
     own = tuple(replace(table, source=(f"described_{token}_{table.name}",)) for table in described.tables)
@@ -341,7 +352,21 @@ def _with_tables(view: QueryView, tables: Sequence[UserTable], folder: Path) -> 
     rows = _describe(catalog)
     content: dict[str, pa.Table | ds.Dataset] = {table.source[0]: rows[table.full_name] for table in own}
     content |= {table.key: open_table(folder / table.owner, table) for table in kept}
+    if images is not None:
+        content[images[0].source[0]] = images[1]
     return QueryView(catalog, view.engine, content)
+
+
+def _with_images(schemas: list[SchemaInfo], images: TableInfo) -> list[SchemaInfo]:
+    """Return the schemas with the list of somebody's images in the schema of its owner."""
+    images = replace(images, columns=tuple(map(_standard, images.columns)))
+    own = next((schema for schema in schemas if schema.name == images.schema), None)
+    if own is None:
+        return [*schemas, SchemaInfo(images.schema, "What belongs to you alone", "", (images,))]
+    if any(table.name.lower() == images.name.lower() for table in own.tables):
+        # The owner keeps a table of that name.
+        return schemas
+    return [replace(s, tables=(*s.tables, images)) if s is own else s for s in schemas]
 
 
 def _describe(catalog: Catalog) -> dict[str, pa.Table]:

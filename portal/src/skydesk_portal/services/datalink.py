@@ -14,10 +14,12 @@ from skydesk_portal.models.datasets import DatasetFacts, DatasetId
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.sia import adql_text
 from skydesk_portal.models.tables import Catalog
+from skydesk_portal.services.alerts import AlertService
 from skydesk_portal.services.rowlinks import RowLinks
 from skydesk_portal.services.signing import LinkSigner
 from skydesk_portal.services.soda import SodaService
 from skydesk_portal.services.tap import TapService
+from skydesk_portal.services.userimages import UserImage, UserImageService, owner_of_label
 
 __all__ = ["DATALINK", "DatalinkService", "file_media_type"]
 
@@ -67,6 +69,10 @@ class DatalinkService:
         Knows the datasets and makes cut-outs.
     tap
         Knows what images were made of, and answers for tables.
+    images
+        Images of people's own.
+    alerts
+        Alerts of DIA sources.
     signer
         Signs links to files.
     url
@@ -76,14 +82,22 @@ class DatalinkService:
     """
 
     def __init__(
-        self, soda: SodaService, tap: TapService, signer: LinkSigner, url: str, link_seconds: int
+        self,
+        soda: SodaService,
+        tap: TapService,
+        images: UserImageService,
+        alerts: AlertService,
+        signer: LinkSigner,
+        url: str,
+        link_seconds: int,
     ) -> None:
+        self._images = images
         self._soda = soda
         self._tap = tap
         self._signer = signer
         self._url = url
         self._seconds = link_seconds
-        self._rows = RowLinks(tap, url)
+        self._rows = RowLinks(tap, url, alerts)
 
     def list_links(
         self, identity: Identity, ids: Sequence[str], table: str | None = None
@@ -114,6 +128,8 @@ class DatalinkService:
                 wanted = parse_link_id(text, table)
                 if isinstance(wanted, RowId):
                     answers[text] = self._rows.list_links(identity, text, wanted)
+                elif owner_of_label(wanted.release) is not None:
+                    answers[text] = self._own_links(text, self._images.get(identity.name, wanted))
                 else:
                     facts[text] = self._soda.get_facts(identity, wanted)
                     answers[text] = []
@@ -181,6 +197,36 @@ class DatalinkService:
                     semantics, text = "#progenitor", f"Input ({row['role']}): {title}"
                 found[row["own"]].append((semantics, text, row["kind"], row["other"]))
         return found
+
+    def _own_links(self, text: str, image: UserImage) -> list[Link]:
+        """Return the links of an image that the caller's own run made."""
+        this = Link(
+            text,
+            "#this",
+            f"The whole {image.dataset_type}",
+            access_url=self._signed(f"/api/datalink/file/{quote(image.id.release)}/{image.id.uuid}"),
+            content_type=file_media_type(image.path),
+            content_qualifier="#image",
+            local_semantics=image.dataset_type,
+            link_auth="false",
+            link_authorized=True,
+        )
+        links = [this]
+        for did, kind, role in image.inputs:
+            term = _CALIBRATION_TERMS.get(kind, "#calibration") if role == "calibration" else "#progenitor"
+            links.append(
+                Link(
+                    text,
+                    term,
+                    f"Input ({role}): {kind}",
+                    access_url=f"{self._url}/api/datalink/links?ID={quote(did, safe='')}",
+                    content_type=DATALINK,
+                    local_semantics=kind,
+                    link_auth="true",
+                    link_authorized=True,
+                )
+            )
+        return links
 
     def _related_link(
         self, text: str, release: str, semantics: str, description: str, kind: str, other: str

@@ -8,8 +8,11 @@ from skydesk_portal.exceptions import NotFoundError
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.sia import SiaRequest, adql_text
 from skydesk_portal.models.tap import TapRequest
+from skydesk_portal.models.user_tables import schema_of
 from skydesk_portal.pipeline.releases import ReleaseStore
+from skydesk_portal.services.sharing import OWN_PREFIX
 from skydesk_portal.services.tap import TapService, TapStream
+from skydesk_portal.services.userimages import TABLE
 from skydesk_portal.vo.sia import describe_service
 from skydesk_portal.vo.votable import VOTableWriter
 
@@ -77,14 +80,25 @@ class SiaService:
             If the caller has no such release.
         """
         self._check_release(identity, release)
-        query = f"SELECT * FROM ivoa.ObsCore WHERE {self._conditions(release, request)}"
+        query = self._make_query(identity, release, request)
         return self._tap.open_stream(
             identity, TapRequest(query, request.maxrec, request.response_format), timeout_s=timeout_s
         )
 
-    @staticmethod
-    def _conditions(release: str, request: SiaRequest) -> str:
-        return " AND ".join([f"obs_collection = {adql_text(release)}", *request.conditions])
+    def _make_query(self, identity: Identity, release: str, request: SiaRequest) -> str:
+        """Search the release; with COLLECTION=u-NAME/… what the caller's own runs made, too or instead."""
+        conditions = " AND ".join(["1 = 1", *request.conditions])
+        label = OWN_PREFIX + identity.name
+        own = [c for c in request.collections if c == label or c.startswith(f"{label}/")]
+        published = f"SELECT * FROM ivoa.ObsCore WHERE obs_collection = {adql_text(release)} AND {conditions}"
+        table = self._tap.catalog_for(identity).find_table(f"{schema_of(identity.name)}.{TABLE}")
+        if not own or table is None:
+            return published
+        names = ", ".join(column.name for column in table.columns)
+        mine = f"SELECT {names} FROM {table.full_name} WHERE {conditions}"
+        if len(own) == len(request.collections):
+            return mine
+        return f"{published.replace('*', names, 1)} UNION ALL {mine}"
 
     def wants_description(self, request: SiaRequest) -> bool:
         """Tell whether a request asks what the service takes and gives, not for images."""

@@ -227,6 +227,8 @@ _ARTIFACT: tuple[_Row, ...] = (
     ("accMetaChecksum", "char", "", "uri", "checksum of the row and its parts", ""),
 )  # fmt: skip
 
+_LATER = {"obs_release_date": "TIMESTAMP", "s_pixel_scale": "DOUBLE", "proposal_id": "VARCHAR"}
+"""Columns that image lists of releases made by earlier versions lack."""
 _NO_UTYPE = frozenset({"accessURL"})
 _UTYPES = {
     "observationURI": "uri",
@@ -278,7 +280,7 @@ def _value(row: _Row) -> str:
 
 
 def provide_caom(
-    engine: _Engine, obscore: Sequence[str], provenances: Sequence[Sequence[str]], key: str
+    engine: _Engine, obscore: TableInfo, provenances: Sequence[Sequence[str]], key: str
 ) -> SchemaInfo:
     """Keep the views of CAOM over an image list.
 
@@ -287,7 +289,7 @@ def provide_caom(
     engine
         Keeps them.
     obscore
-        Name of the image list of all releases, from the outside in.
+        The image list of all releases.
     provenances
         Names of the releases' tables of what images were made of.
     key
@@ -304,7 +306,11 @@ def provide_caom(
     def quoted(names: Sequence[str]) -> str:
         return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
-    images = quoted(obscore)
+    have = {column.name for column in obscore.columns}
+    lacking = "".join(
+        f", CAST(NULL AS {kind}) AS {name}" for name, kind in _LATER.items() if name not in have
+    )
+    images = f"(SELECT *{lacking} FROM {quoted(obscore.source)})"
     pairs = " UNION ALL ".join(f"SELECT dataset_id, input_id FROM {quoted(p)}" for p in provenances)
     made_of = (
         f"SELECT p.dataset_id, string_agg({_PLANE_URI}, ' ' ORDER BY o.obs_id, o.dataset_type) AS inputs, "

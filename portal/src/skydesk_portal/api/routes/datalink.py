@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Annotated
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 
 from skydesk_portal.api.dependencies import FactoryDependency, FormDependency, get_pool, require
-from skydesk_portal.exceptions import ForbiddenError, UsageError
+from skydesk_portal.exceptions import ForbiddenError, NotFoundError, UsageError
+from skydesk_portal.factory import Factory
 from skydesk_portal.models.datasets import DatasetId
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.services.datalink import file_media_type
+from skydesk_portal.services.userimages import owner_of_label
 from skydesk_portal.vo.datalink import LINKS_STANDARD_ID, MEDIA_TYPE, links_votable
 from skydesk_portal.vo.vosi import availability_xml, capabilities_xml
 
@@ -80,6 +83,11 @@ async def get_file(
     factory: FactoryDependency,
     identity: Annotated[Identity | None, Depends(_reader)],
 ) -> Response:
+    owner = owner_of_label(release)
+    if owner is not None:
+        if identity is not None and identity.name != owner:
+            raise NotFoundError(f"there is no release {release[:40]!r}")
+        return await _send_own(factory, owner, DatasetId(release, dataset_id))
     # A signed link was made for somebody who may read the release.
     reader = identity or Identity("", admin=True)
     facts = await asyncio.to_thread(
@@ -87,6 +95,23 @@ async def get_file(
     )
     name = facts.path.rsplit("/", 1)[-1]
     return FileResponse(facts.path, media_type=file_media_type(facts.path), filename=name)
+
+
+async def _send_own(factory: Factory, owner: str, dataset: DatasetId) -> Response:
+    """Send a file of somebody's own repository from the file that was checked, whatever becomes of its name."""
+    service = factory.create_user_image_service()
+    stream, size, name = await asyncio.to_thread(service.open_file, owner, dataset)
+
+    def parts() -> Iterator[bytes]:
+        with stream:
+            while part := stream.read(1 << 20):
+                yield part
+
+    headers = {
+        "Content-Length": str(size),
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+    }
+    return StreamingResponse(parts(), media_type=file_media_type(name), headers=headers)
 
 
 @router.get(PREFIX + "/capabilities", summary="What the service can do (VOSI)")
