@@ -212,3 +212,13 @@ def test_alerts_need_their_own_scope(products: TestClient, pictured: int) -> Non
         address = f"{ALERTS}{tail}?ID={pictured}"
         assert products.get(address, headers={"Authorization": ""}).status_code == 401
         assert products.get(address, headers={"Authorization": f"Bearer {JOE}"}).status_code == 403
+
+
+def test_datalink_leads_from_a_dia_source_to_its_alert(products: TestClient, pictured: int) -> None:
+    answer = products.get("/api/datalink/links", params={"ID": pictured, "TABLE": "maps.DiaSource"})
+    table = parse_single_table(io.BytesIO(answer.content)).to_table()
+    found = {str(r["content_type"]): str(r["access_url"]) for r in table if r["local_semantics"] == "alert"}
+    assert {"application/x-avro-ocf", "application/fits", "application/json"} == set(found)
+    parts = urlsplit(found["application/x-avro-ocf"])
+    _, records = retrieve_alerts(io.BytesIO(products.get(f"{parts.path}?{parts.query}").content))
+    assert next(iter(records))["diaSourceId"] == pictured

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -226,6 +226,35 @@ class AlertService:
         return [
             Link(text, semantics, words, access_url=address, content_type=form.value)
             for semantics, words, address, form in entries
+        ]
+
+    def find_links(self, identity: Identity, text: str, alert_id: int, release: str) -> list[Link]:
+        """Return what a DIA source has as an alert; nothing where the release has no alert of it.
+
+        Parameters
+        ----------
+        identity
+            The caller.
+        text
+            Identifier of the DIA source as it was asked for.
+        alert_id, release
+            The source.
+        """
+        try:
+            found, row = self._find(identity, alert_id, release)
+        except NotFoundError:
+            return []
+        authorized = "read:alertdb" in identity.scopes
+        return [
+            replace(
+                link,
+                semantics="#derivation" if link.semantics == "#this" else link.semantics,
+                local_semantics="alert",
+                link_auth="true",
+                link_authorized=authorized,
+            )
+            for link in self._links_of(text, found, row)
+            if link.semantics in ("#this", "#cutout")
         ]
 
     def search(

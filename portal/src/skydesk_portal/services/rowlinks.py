@@ -11,6 +11,7 @@ from skydesk_portal.models.datalink import Link, RowId, ServiceUse
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.sia import adql_text
 from skydesk_portal.models.tables import Catalog, TableInfo
+from skydesk_portal.services.alerts import AlertService
 from skydesk_portal.services.tap import TapService
 
 __all__ = ["RowLinks"]
@@ -49,9 +50,12 @@ class RowLinks:
         Answers for tables.
     url
         Public base address.
+    alerts
+        Alerts of DIA sources.
     """
 
-    def __init__(self, tap: TapService, url: str) -> None:
+    def __init__(self, tap: TapService, url: str, alerts: AlertService) -> None:
+        self._alerts = alerts
         self._tap = tap
         self._url = url
 
@@ -107,6 +111,8 @@ class RowLinks:
         links += self._light_curve_links(text, wanted, catalog, authorized=authorized)
         links += self._row_links(text, wanted, row, catalog, authorized=authorized)
         links += self._image_links(identity, text, wanted, row, table)
+        if wanted.table == "DiaSource":
+            links += self._alerts.find_links(identity, text, wanted.key, wanted.release)
         links += self._page_links(text, wanted, row)
         return links
 
