@@ -45,6 +45,8 @@ def test_a_region_and_a_top_need_no_warning(live_services: LiveServices) -> None
     cone = estimate(live_services, CONE)
     assert cone["rows"] == count(live_services, f"SELECT COUNT(*) AS n FROM ({CONE}) AS x")
     assert cone["warnings"] == []
+    one = estimate(live_services, "SELECT coord_ra FROM demo.Object WHERE objectId IN (5, 7)")
+    assert (one["rows"], one["warnings"]) == (2, [])
     top = estimate(live_services, "SELECT TOP 5 objectId FROM demo.Object")
     assert (top["rows"], top["warnings"]) == (5, [])
     assert top["tables"][0]["scanned_rows"] <= 10

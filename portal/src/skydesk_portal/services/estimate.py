@@ -71,8 +71,7 @@ class EstimateService:
         engine, sql = prepared.view.engine, prepared.translation.sql
         counted = count_rows(engine, sql, prepared.uploads, _COUNT_S)
         known = {table.source: table for table in prepared.translation.tables}
-        sizes = {name: table.rows for name, table in known.items() if table.rows is not None}
-        expected = expect(engine, sql, prepared.uploads, sizes)
+        expected = expect(engine, sql, prepared.uploads, known)
         rows = counted if counted is not None else expected.rows
         overflow = rows > prepared.maxrec if rows is not None else None
         if rows is not None:

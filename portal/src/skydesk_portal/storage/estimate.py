@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from skydesk_portal.exceptions import QueryTimeoutError
+from skydesk_portal.models.tables import TableInfo
 from skydesk_portal.storage.engine import QueryEngine
 
 __all__ = ["Expectation", "ExpectedScan", "count_rows", "expect"]
@@ -98,7 +99,10 @@ def count_rows(
 
 
 def expect(
-    engine: QueryEngine, sql: str, uploads: Mapping[str, pa.Table], table_rows: Mapping[tuple[str, ...], int]
+    engine: QueryEngine,
+    sql: str,
+    uploads: Mapping[str, pa.Table],
+    tables: Mapping[tuple[str, ...], TableInfo],
 ) -> Expectation:
     """Ask the engine what it expects of a query.
 
@@ -110,15 +114,15 @@ def expect(
         SQL that the front end made.
     uploads
         Tables by their name in the SQL.
-    table_rows
-        Rows of the tables, by their name in the engine.
+    tables
+        What is known of the tables, by their name in the engine.
     """
     found = _read(engine, f"EXPLAIN (FORMAT json) {sql}", uploads, _PLAN_S)
     plan = next(row["explain_value"] for row in found if row["explain_key"] == "physical_plan")
     root = json.loads(plan)[0]
     scans = []
     for node, limit in _walk_scans(root, None):
-        scan = _expect_scan(engine, node, limit, uploads, table_rows)
+        scan = _expect_scan(engine, node, limit, uploads, tables)
         if scan is not None:
             scans.append(scan)
     return Expectation(_cardinality(root), tuple(scans), _has_pairs(root))
@@ -184,20 +188,29 @@ def _sky_range(filters: list[str]) -> tuple[int | None, int | None]:
     return max(lows, default=None), min(highs, default=None)
 
 
+def _names_rows(text: str, table: TableInfo) -> bool:
+    """Tell whether a condition gives identifiers, by which rows are found without reading all."""
+    found = re.match(r'\(*"?(\w+)"? (?:=|IN) ', text)
+    return found is not None and any(c.indexed and c.name == found[1] for c in table.columns)
+
+
 def _expect_scan(
     engine: QueryEngine,
     node: dict[str, Any],
     limit: int | None,
     uploads: Mapping[str, pa.Table],
-    table_rows: Mapping[tuple[str, ...], int],
+    tables: Mapping[tuple[str, ...], TableInfo],
 ) -> ExpectedScan | None:
     info = node["extra_info"]
     source = _source(str(info["Table"]))
-    total = table_rows.get(source)
-    if total is None:
+    table = tables.get(source)
+    if table is None or table.rows is None:
         return None
+    total = table.rows
     filters = info.get("Filters", [])
     filters = [filters] if isinstance(filters, str) else list(filters)
+    if any(_names_rows(text, table) for text in filters):
+        return ExpectedScan(source, min(total, _GROUP_ROWS), restricted=True, filtered=True)
     if "INDEX" in str(info.get("Type", "")).upper():
         return ExpectedScan(source, min(total, _cardinality(node) or total), restricted=True, filtered=True)
     low, high = _sky_range(filters)
