@@ -16,6 +16,7 @@ from bench import dachs
 from bench.browser import measure_browser
 from bench.catalogs import measure_against_peer, measure_load
 from bench.cutouts import measure_cutouts
+from bench.jobs import measure_jobs, measure_limits
 from bench.large import make_large_release
 from bench.record import Measurement, render_page, write_measurement
 from bench.services import measure_memory, measure_tap
@@ -62,6 +63,8 @@ def main() -> None:
             keep(measure_tap(stack, manifest["name"], *manifest["center_deg"]))
             keep(measure_writers())
             keep(measure_cutouts(stack, manifest["name"]))
+            keep(measure_jobs(stack, manifest["name"]))
+            keep(measure_limits())
             keep(measure_memory(stack))
             if not options.skip_browser:
                 keep(measure_browser(stack))
