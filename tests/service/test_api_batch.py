@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shutil
 import signal
@@ -10,17 +11,19 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
 import uvicorn
+from astropy.io.votable import parse
 from lsst.daf.butler import Butler
 
 from skydesk_portal.api.app import create_app
 from skydesk_portal.config import PortalSettings
 from skydesk_portal.factory import create_factory
 from skydesk_portal.testing import FakeIdentityClient
-from tests.support.services import IDENTITIES, LiveServices, free_port
+from tests.support.services import BOB, IDENTITIES, LiveServices, free_port
 
 WHERE = "instrument='SimCam' AND exposure.observation_type='science'"
 
@@ -127,6 +130,61 @@ def test_a_killed_worker_loses_no_batch_job(batch_services: LiveServices) -> Non
         made = butler.query_datasets("post_isr_image", "u/ann/kept", where="instrument='SimCam'")
         assert len(made) == len(wanted) > 0
         assert len({ref.id for ref in made}) == len(made)
+
+
+@pytest.mark.requirement("DMS-API-REQ-0016")
+def test_the_images_of_a_run_are_found_by_its_owner_alone(batch_services: LiveServices) -> None:
+    # The run of the test before this one.
+    with Butler.from_config(str(batch_services.home / "users" / "ann" / "butler")) as butler:
+        made = {str(ref.id) for ref in butler.query_datasets("post_isr_image", "u/ann/kept")}
+    query = {"QUERY": "SELECT * FROM user_ann.ObsCore", "RESPONSEFORMAT": "json"}
+    with batch_services.client() as ann, batch_services.client(BOB) as bob:
+        document = ann.get("/api/tap/sync", params=query).json()
+        names = [c["name"] for c in document["metadata"]] if "metadata" in document else document["columns"]
+        rows = [dict(zip(names, row, strict=True)) for row in document["data"]]
+        assert {row["dataset_id"] for row in rows} == made
+        assert {row["obs_collection"] for row in rows} == {"u-ann/kept"}
+        assert all(row["s_region"] and row["t_exptime"] == 30 for row in rows)
+        assert bob.get("/api/tap/sync", params=query).status_code == 400
+        for collection in ("u-ann/kept", "u-ann"):
+            search = {"COLLECTION": collection, "RESPONSEFORMAT": "csv"}
+            here = {**search, "POS": f"CIRCLE {rows[0]['s_ra']} {rows[0]['s_dec']} 0.01"}
+            assert len(ann.get("/api/sia/demo/query", params=search).text.splitlines()) == len(made) + 1
+            assert len(ann.get("/api/sia/demo/query", params=here).text.splitlines()) > 1
+            assert len(bob.get("/api/sia/demo/query", params=search).text.splitlines()) == 1
+        both = [
+            ("COLLECTION", "u-ann/kept"),
+            ("COLLECTION", "demo"),
+            ("CALIB", "2"),
+            ("RESPONSEFORMAT", "csv"),
+        ]
+        found = ann.get("/api/sia/demo/query", params=both).text
+        assert len(found.splitlines()) > len(made) + 1
+        did = rows[0]["obs_publisher_did"]
+        links = parse(io.BytesIO(ann.get(rows[0]["access_url"]).content)).get_first_table().to_table()
+        terms = {(str(row["semantics"]), str(row["local_semantics"])) for row in links}
+        assert {
+            ("#this", "post_isr_image"),
+            ("#progenitor", "raw"),
+            ("#bias", "bias"),
+            ("#flat", "flat"),
+        } <= terms
+        raw = next(row for row in links if row["local_semantics"] == "raw")
+        assert b"The whole raw" in ann.get(str(raw["access_url"])).content
+        file = str(links["access_url"][0])
+        content = httpx.get(file, timeout=60).content
+        assert content.startswith(b"SIMPLE")
+        plain = file.split("?")[0]
+        assert ann.get(plain).content == content
+        assert bob.get(plain).status_code == 404
+        assert b"NotFoundFault" in bob.get("/api/datalink/links", params={"ID": did}).content
+        # A link that somebody puts where an image was leads nowhere.
+        with Butler.from_config(str(batch_services.home / "users" / "ann" / "butler")) as butler:
+            path = Path(butler.getURI(butler.get_dataset(UUID(rows[0]["dataset_id"]))).ospath)
+        path.unlink()
+        assert httpx.get(file).status_code == 404
+        path.symlink_to("/etc/hostname")
+        assert httpx.get(file).status_code in {403, 404}
 
 
 def test_a_batch_job_can_be_stopped(batch_services: LiveServices) -> None:

@@ -91,13 +91,17 @@ class SiaService:
         label = OWN_PREFIX + identity.name
         own = [c for c in request.collections if c == label or c.startswith(f"{label}/")]
         published = f"SELECT * FROM ivoa.ObsCore WHERE obs_collection = {adql_text(release)} AND {conditions}"
-        table = self._tap.catalog_for(identity).find_table(f"{schema_of(identity.name)}.{TABLE}")
+        catalog = self._tap.catalog_for(identity)
+        table = catalog.find_table(f"{schema_of(identity.name)}.{TABLE}")
         if not own or table is None:
             return published
-        names = ", ".join(column.name for column in table.columns)
-        mine = f"SELECT {names} FROM {table.full_name} WHERE {conditions}"
         if len(own) == len(request.collections):
-            return mine
+            return f"SELECT * FROM {table.full_name} WHERE {conditions}"
+        united = catalog.find_table("ivoa.ObsCore")
+        # A release of an earlier version may know fewer columns.
+        known = {column.name for column in united.columns} if united is not None else set()
+        names = ", ".join(column.name for column in table.columns if column.name in known)
+        mine = f"SELECT {names} FROM {table.full_name} WHERE {conditions}"
         return f"{published.replace('*', names, 1)} UNION ALL {mine}"
 
     def wants_description(self, request: SiaRequest) -> bool:
