@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -64,17 +65,14 @@ def connect(stack: Stack) -> Peer:
 def measure_against_peer(stack: Stack, address: str) -> list[Measurement]:
     """Measure the same queries on the platform and on DaCHS, in turns, from pyvo and end to end.
 
+    Different numbers of rows are told on the error stream.
+
     Parameters
     ----------
     stack
         The platform with the release ``large``.
     address
         TAP address of DaCHS with the same rows.
-
-    Raises
-    ------
-    RuntimeError
-        If the two answer a query with different numbers of rows.
     """
     ours, theirs = connect(stack), Peer("DaCHS", pyvo.dal.TAPService(address))
     rng = np.random.default_rng(7)
@@ -107,7 +105,7 @@ def _take_turns(
             if number:  # the first warms both
                 times[peer.name].append(time.perf_counter() - begun)
         if compare and len(set(sizes.values())) != 1:
-            raise RuntimeError(f"different answers: {sizes}")
+            sys.stderr.write(f"the two answer differently: {sizes}\n")
     return statistics.median(times[ours.name]), statistics.median(times[theirs.name])
 
 
