@@ -249,11 +249,12 @@ def test_the_whole_object_is_read_back_by_its_library(demo: Images, tmp_path: Pa
     from lsst.images import VisitImage
     from lsst.images.cells import CellCoadd
 
-    for kind, expected in (("visit_image", VisitImage), ("deep_coadd", CellCoadd)):
+    for kind, expected, form in (("visit_image", VisitImage, "fits"), ("deep_coadd", CellCoadd, "fits.fz")):
         ref = demo.refs(kind)[0]
         original = demo.read(ref)
         ra, dec = np.degrees(original.sky_projection.as_astropy().pixel_to_world_values(300.0, 400.0))
-        response = demo.cut(ID=demo.id_of(ref), CIRCLE=f"{ra} {dec} 0.002", CUTOUTDETAIL="Exposure")
+        given = {"ID": demo.id_of(ref), "CIRCLE": f"{ra} {dec} 0.002", "CUTOUTDETAIL": "Exposure"}
+        response = demo.cut(**given, RESPONSEFORMAT=form)
         path = tmp_path / f"{kind}.fits"
         path.write_bytes(response.content)
         found = expected.read(str(path))
@@ -270,6 +271,7 @@ def test_the_whole_object_is_read_back_by_its_library(demo: Images, tmp_path: Pa
         )
         # Astropy alone finds pixels and coordinates too.
         with fits.open(path) as hdus:
+            assert isinstance(hdus["IMAGE"], fits.CompImageHDU) == (form == "fits.fz")
             np.testing.assert_array_equal(hdus["IMAGE"].data, found.image.array)
             px, py = WCS(hdus["IMAGE"].header).world_to_pixel_values(ra, dec)
         assert (px + found.bbox.x.start, py + found.bbox.y.start) == pytest.approx((x, y), abs=0.05)
@@ -507,3 +509,50 @@ def test_a_job_makes_one_result_of_each_combination(worker: LiveServices, synthe
         assert client.post("/api/cutout/async", data=data, follow_redirects=False).status_code == 413
         data["CIRCLE"] = ["x"]
         assert client.post("/api/cutout/async", data=data, follow_redirects=False).status_code == 400
+
+
+def test_odd_regions_never_break_the_service(demo: Images, demo_home: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(20261124)
+    odd = [
+        "nan",
+        "inf",
+        "-inf",
+        "1e308",
+        "-1e308",
+        "1e-300",
+        "0",
+        "90",
+        "-90",
+        "360",
+        "-360",
+        "720",
+        "abc",
+        "",
+        "1;2",
+    ]
+
+    def number() -> str:
+        return str(rng.choice(odd)) if rng.random() < 0.5 else repr(float(rng.uniform(-400, 800)))
+
+    near = [(CENTER[0] + d, CENTER[1] + e) for d, e in rng.normal(0, 0.05, (20, 2))]
+    with start(tmp_path / "home", demo_home / "releases", cutout_pixels=40_000) as client:
+        small = Images(client, demo.release)
+        ids = [small.id_of(small.refs(kind)[0]) for kind in ("visit_image", "deep_coadd")]
+        ids.append("ivo://skydesk/demo?repo=demo&type=deep_coadd&tract=0&band=r")
+        seen: set[int] = set()
+        for i in range(180):
+            name = ("CIRCLE", "POLYGON", "POS")[i % 3]
+            if i % 2:
+                # Polygons through the image that cross themselves, repeat corners, or go round the other way.
+                chosen = rng.integers(0, len(near), int(rng.integers(3, 7)))
+                value = " ".join(f"{near[c][0]} {near[c][1]}" for c in chosen)
+                name = "POLYGON"
+            else:
+                count = int(rng.choice([0, 1, 3, 4, 6, 7]))
+                value = " ".join(number() for _ in range(count))
+                if name == "POS":
+                    value = f"{rng.choice(['CIRCLE', 'POLYGON', 'RANGE', 'BOX', ''])} {value}"
+            response = small.cut(**{"ID": ids[i % len(ids)], name: value})
+            assert response.status_code in {200, 204, 400, 413}, f"{name}={value}: {response.text}"
+            seen.add(response.status_code)
+    assert {200, 400} <= seen

@@ -179,10 +179,8 @@ def parse_bulk(parameters: Sequence[tuple[str, str]]) -> BulkRequest:
     # SIZE is an angle here, the pictures keep their pixels.
     others = [(name, value) for name, value in parameters if name.upper() != "SIZE"]
     detail, form = parse_detail(others), parse_format(others)
-    if detail is CutoutDetail.EXPOSURE and form is not CutoutFormat.FITS:
-        raise UsageError(
-            "CUTOUTDETAIL=Exposure is an object that only RESPONSEFORMAT=application/fits can hold"
-        )
+    if detail is CutoutDetail.EXPOSURE and form.is_picture:
+        raise UsageError("CUTOUTDETAIL=Exposure is an object that only FITS can hold")
     release = values.get("RELEASE")
     if release is not None and not re.fullmatch(r"[\w.-]{1,64}", release):
         raise UsageError(f"RELEASE={release[:40]} cannot be a name")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import PortalError, UsageError
 from skydesk_portal.models.cutouts import CutoutDetail
-from skydesk_portal.models.regions import Region, region_has
+from skydesk_portal.models.regions import Region
 from skydesk_portal.pipeline.stamps import card, render_cards
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ PLAIN_CLASSES = frozenset({"RawImage", "Image", "ImageV2"})
 """Storage classes that are pixels and nothing else."""
 
 _NEEDED = frozenset({"bbox", "sky_projection", "image"})
+_COMPRESSIBLE = ("image", "mask", "variance", "psf")
 _PLANES = {
     CutoutDetail.IMAGE: ("image",),
     CutoutDetail.MASKED_IMAGE: ("image", "mask", "variance"),
@@ -94,8 +95,17 @@ def outline_region(region: Region) -> tuple[NDArray[np.float64], NDArray[np.floa
     return _angles(np.concatenate([rim, center[None]]))
 
 
-def _hold(region: Region, ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.array([region_has(region, float(r), float(d)) for r, d in zip(ra_deg, dec_deg, strict=True)])
+def _hold(region: Region, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which directions lie in a region."""
+    corners = _unit(*(np.array(v, float) for v in zip(*region.corners, strict=True)))
+    if region.radius_deg is not None:
+        return points @ corners[0] >= np.cos(np.radians(region.radius_deg))
+    following = np.roll(corners, -1, axis=0)
+    # Angles under which a point sees the edges: they add up to a whole turn inside.
+    side = points @ np.cross(corners, following).T
+    along = (corners * following).sum(axis=1) - (points @ corners.T) * (points @ following.T)
+    turn = np.abs(np.arctan2(side, along).sum(axis=1))
+    return (turn > np.pi) & (points @ corners.sum(axis=0) > 0)
 
 
 class ImageHandle:
@@ -223,7 +233,7 @@ class ImageHandle:
         xs = np.linspace(limits.x.start, limits.x.stop - 1, n)
         ys = np.linspace(limits.y.start, limits.y.stop - 1, n)
         x, y = (g.ravel() for g in np.meshgrid(xs, ys))
-        inside = _hold(region, *self.pixel_to_sky(x, y))
+        inside = _hold(region, _unit(*self.pixel_to_sky(x, y)))
         if not inside.any():
             raise NoOverlapError("the region does not touch the image")
         step_x, step_y = np.ceil(xs[1] - xs[0]), np.ceil(ys[1] - ys[0])
@@ -259,9 +269,11 @@ class ImageHandle:
         with self._lock:
             return self._reader.read(bbox=box)
 
-    def write_object(self, box: Any, path: Path) -> None:
+    def write_object(self, box: Any, path: Path, *, compress: bool = False) -> None:
         """Write the part of the whole object inside a box as a file that lsst.images reads back."""
-        self.read_object(box).write(str(path))
+        # Headers of compressed images take Astropy longer than everything else together.
+        options = {} if compress else {"compression_options": dict.fromkeys(_COMPRESSIBLE)}
+        self.read_object(box).write(str(path), **options)
 
     @cached_property
     def unit(self) -> str:

@@ -218,12 +218,14 @@ class PixelStore:
             found = butler.get(ref.makeComponentRef("image") if "image" in components else ref)
         return np.asarray(found.array)
 
-    def write_object(self, release: Release, dataset_id: UUID, region: Region | None, path: Path) -> int:
+    def write_object(
+        self, release: Release, dataset_id: UUID, region: Region | None, path: Path, *, compress: bool = False
+    ) -> int:
         """Write the part of a whole image object around a region; return its number of pixels."""
         handle = self.get_image(release, dataset_id)
         box = handle.find_box(region)
         pixels = self.check_size(box)
-        handle.write_object(box, path)
+        handle.write_object(box, path, compress=compress)
         return pixels
 
 

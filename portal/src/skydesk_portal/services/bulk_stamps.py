@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.log import get_logger
 from skydesk_portal.models.bulk import BulkRequest, ImageWork, Positions, StampRow
-from skydesk_portal.models.cutouts import CutoutDetail
+from skydesk_portal.models.cutouts import CutoutDetail, CutoutFormat
 from skydesk_portal.pipeline.imagefile import ImageHandle, NoOverlapError, common_box, make_box
 from skydesk_portal.pipeline.stamps import Stamp, card
 from skydesk_portal.services.soda import SodaService, format_stamp
@@ -167,7 +167,7 @@ class StampMaker:
         if self._request.detail is CutoutDetail.EXPOSURE:
             if inside is None:
                 raise NoOverlapError("the image has no pixel here")
-            content = _write_object(handle, inside)
+            content = _write_object(handle, inside, self._request.form is CutoutFormat.FITS_COMPRESSED)
             return content, "ok" if whole else "partial", "" if whole else "cut off at the edge of the image"
         status, message = "ok", ""
         if whole or image.mosaic is None:
@@ -227,8 +227,8 @@ def _widen(planes: dict[str, NDArray[Any]], bits: dict[str, int], inside: Any, b
     return out, bits
 
 
-def _write_object(handle: ImageHandle, box: Any) -> bytes:
+def _write_object(handle: ImageHandle, box: Any, compress: bool) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cutout.fits"
-        handle.write_object(box, path)
+        handle.write_object(box, path, compress=compress)
         return path.read_bytes()

@@ -135,7 +135,8 @@ class SodaService:
         elif request.detail is CutoutDetail.EXPOSURE:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "cutout.fits"
-                self.pixels.write_object(release, dataset.uuid, request.region, path)
+                compress = request.form is CutoutFormat.FITS_COMPRESSED
+                self.pixels.write_object(release, dataset.uuid, request.region, path, compress=compress)
                 return path.read_bytes()
         else:
             stamp = self.pixels.cut(release, dataset.uuid, request.region, request.detail)
