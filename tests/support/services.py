@@ -56,6 +56,7 @@ def serve_app(make: Callable[[str], Any], health: str) -> Iterator[str]:
                 break
         except httpx.TransportError:
             pass
+        assert thread.is_alive(), "the application does not start"
         assert time.monotonic() < deadline, "the application does not get ready"
         time.sleep(0.1)
     yield url

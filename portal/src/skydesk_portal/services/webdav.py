@@ -293,9 +293,14 @@ class _Provider(DAVProvider):
         self, environ: Environ, start_response: Callable[..., Any], default_handler: Callable[..., Any]
     ) -> Any:
         method = environ["REQUEST_METHOD"]
-        if method == "PROPFIND" and environ.get("HTTP_DEPTH", "infinity") == "infinity":
-            # A home folder can hold a million files.
-            raise DAVError(403, "ask for Depth 0 or 1", err_condition=PRECONDITION_CODE_PropfindFiniteDepth)
+        if method == "PROPFIND":
+            # Clients that leave the header out mean the folder at hand, whatever the standard says.
+            depth = environ.setdefault("HTTP_DEPTH", "1")
+            if depth == "infinity" and self.is_collection(environ["PATH_INFO"], environ):
+                # A home folder can hold a million files.
+                raise DAVError(
+                    403, "ask for Depth 0 or 1", err_condition=PRECONDITION_CODE_PropfindFiniteDepth
+                )
         if method == "PUT" and "HTTP_IF_MATCH" in environ and not self.exists(environ["PATH_INFO"], environ):
             raise DAVError(412, "the file does not exist")
         return default_handler(environ, start_response)

@@ -33,17 +33,21 @@ Caller = Annotated[Identity, Depends(require(SCOPE))]
 class _DavResponse(Response):
     """Hands the request to the WebDAV application."""
 
-    def __init__(self, app: WSGIMiddleware, identity: Identity, destination: str | None) -> None:
+    def __init__(
+        self, app: WSGIMiddleware, request: Request, identity: Identity, destination: str | None
+    ) -> None:
         super().__init__()
-        self._app, self._identity, self._destination = app, identity, destination
+        self._app, self._request = app, request
+        self._identity, self._destination = identity, destination
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # By the request and not by `receive`, which somebody may have read already. It fails if the sender goes
+        # away: otherwise the part that arrived would pass for the whole.
+        chunks = self._request.stream()
+
         async def read() -> Message:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                # Otherwise the part that arrived would pass for the whole.
-                raise ConnectionError("the sender went away")
-            return message
+            chunk = await anext(chunks, None)
+            return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
         headers = [(n, v) for n, v in scope["headers"] if not n.startswith(_DROPPED) and n != b"destination"]
         if self._destination is not None:
@@ -80,7 +84,8 @@ async def serve_webdav(request: Request, factory: FactoryDependency, identity: C
     length = request.headers.get("content-length", "0")
     if request.method != "PUT" and (not length.isdigit() or int(length) > _DOCUMENT_BYTES):
         raise TooLargeError("the document in the request is too large")
-    return _DavResponse(_application(request, factory), identity, _destination(request, factory.settings.url))
+    destination = _destination(request, factory.settings.url)
+    return _DavResponse(_application(request, factory), request, identity, destination)
 
 
 @router.head(PREFIX + "/{path:path}", include_in_schema=False)
