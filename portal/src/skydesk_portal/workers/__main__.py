@@ -7,7 +7,7 @@ import os
 import sys
 
 from skydesk_portal.config import load_config
-from skydesk_portal.exceptions import ConfigError
+from skydesk_portal.exceptions import PortalError
 from skydesk_portal.log import configure_logging
 from skydesk_portal.workers.process import run_worker
 
@@ -28,7 +28,7 @@ def main() -> int:
     configure_logging(arguments.name)
     try:
         run_worker(arguments.name, load_config())
-    except ConfigError as error:
+    except PortalError as error:
         sys.stderr.write(f"skydesk: {error} [{error.code}]\n")
         return 2
     sys.stdout.flush()
