@@ -21,6 +21,7 @@ __all__ = [
     "guarded",
     "joined",
     "text",
+    "unless",
 ]
 
 type Emit = Callable[[list[str]], str]
@@ -76,6 +77,11 @@ def guarded(sql: str, parts: Sequence[str]) -> str:
     """Return SQL that is null where one of some numbers is null, NaN or infinite."""
     # The engine takes NaN for the largest of all numbers, so that comparisons with it may hold.
     return f"(CASE WHEN {finite(parts)} THEN {sql} END)" if parts else sql
+
+
+def unless(known: str, sql: str) -> str:
+    """Return SQL of a condition that is only computed where another one does not hold already."""
+    return f"(CASE WHEN {known} THEN TRUE ELSE {sql} END)" if known else sql
 
 
 def bits(operator: str, left: str, right: str) -> str:

@@ -326,6 +326,8 @@ class ExpressionWriter(CallWriter):
             a, b = b, a
         prefilter = self._prefilter(a, geo.Circle(b, radius))
         self.joins = False
+        if prefilter:
+            exact = dialect.unless(self._sure(a, geo.Circle(b, radius)), exact)
         return Written(f"({prefilter} AND {exact})" if prefilter else exact, "bool")
 
     def _condition(self, node: exp.Expression) -> Written:

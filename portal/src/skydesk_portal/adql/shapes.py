@@ -279,6 +279,11 @@ class GeometryWriter:
         ranges = geo.index_ranges(region)
         return "" if ranges is None else geo.index_predicate(point.index_key, ranges)
 
+    def _sure(self, point: geo.Point, region: geo.Shape) -> str:
+        """Write what holds only for positions that are sure to lie in a region, by their index; empty if nothing."""
+        ranges = geo.inner_ranges(region) if point.index_key is not None else []
+        return " OR ".join(f"{point.index_key} BETWEEN {low} AND {high}" for low, high in ranges)
+
     def _inside(self, node: exp.Anonymous) -> _Inside:
         name = str(node.this).upper()
         if len(node.expressions) != 2:
@@ -288,7 +293,8 @@ class GeometryWriter:
             inner, outer = outer, inner
         try:
             if isinstance(inner, geo.Point):
-                return _Inside(geo.exact_predicate(inner, outer), self._prefilter(inner, outer), inner)
+                exact, prefilter = geo.exact_predicate(inner, outer), self._prefilter(inner, outer)
+                return _Inside(exact, prefilter, inner, self._sure(inner, outer) if prefilter else "")
             return _Inside(geo.relation_sql(name, inner, outer))
         except QueryError as error:
             raise self._placed(node, error) from error
@@ -301,10 +307,12 @@ class _Inside:
     exact: str
     prefilter: str = ""
     point: geo.Point | None = None
+    sure: str = ""
 
     @property
     def holds(self) -> str:
-        return f"({self.prefilter} AND {self.exact})" if self.prefilter else self.exact
+        exact = dialect.unless(self.sure, self.exact)
+        return f"({self.prefilter} AND {exact})" if self.prefilter else exact
 
     @property
     def fails(self) -> str:

@@ -433,6 +433,8 @@ class _QueryWriter:
             return ""
         if any(clause.args.get(k) for k in ("grouping_sets", "cube", "rollup", "totals", "all")):
             raise error_at(self.text, clause, "GROUP BY takes columns and expressions only")
+        if not clause.expressions:
+            raise QueryError("nothing follows GROUP BY")
         aggregated = writer.saw_aggregate
         parts = []
         for node in clause.expressions:
