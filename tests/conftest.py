@@ -56,6 +56,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if names & STACK_FIXTURES
             else "bare"
             if "bare_stack" in names
+            else "products"
+            if "products" in names
             else item.nodeid.split("::")[0]
         )
         item.add_marker(pytest.mark.xdist_group(group))

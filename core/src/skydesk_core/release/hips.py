@@ -229,7 +229,7 @@ class _Writer:
         if index not in self._cells[order]:
             return {}
         if order == self._deepest:
-            tiles = self._sampler.sample(order, index)
+            tiles = self._sampler.sample(index)
             self._done += 1
             self._tell(self._done / len(self._cells[order]))
         else:
@@ -342,7 +342,7 @@ def write_hips(
         return ()
     scale = min(float(p.wcs_fit["pixel_scale_arcsec"]) for p in chosen if p.wcs_fit is not None)
     order = choose_order(scale)
-    sampler = TileSampler(chosen)
+    sampler = TileSampler(chosen, order)
     bands = tuple(sorted(sampler.bands, key=lambda b: ("ugrizy".find(b) % 99, b)))
     outputs = [_Output(folder, f"deep_coadd/band_{b}", (b,), ("fits", "png")) for b in bands]
     coverage: dict[tuple[str, ...], MOC] = {(b,): mocs[b] for b in bands}

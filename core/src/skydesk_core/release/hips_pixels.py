@@ -23,9 +23,6 @@ TILE_WIDTH = 512
 type FloatArray = NDArray[np.float64]
 type Tile = NDArray[np.float32]
 
-_COARSE_STEP = 32
-_MARGIN = 64.0
-
 
 @dataclass(frozen=True)
 class PlaneWcs:
@@ -109,22 +106,32 @@ class TileSampler:
     ----------
     coadds
         Pyramids of the coadds of all bands.
+    order
+        HEALPix order of the tiles.
     width
         Pixels along the side of a tile.
     """
 
-    def __init__(self, coadds: Iterable[Pyramid], width: int = TILE_WIDTH) -> None:
-        self._width = width
-        self._planes = [(p, make_wcs(p)) for p in coadds if p.band is not None]
-        self.bands = tuple(sorted({str(p.band) for p, _ in self._planes}))
+    def __init__(self, coadds: Iterable[Pyramid], order: int, width: int = TILE_WIDTH) -> None:
+        self._order, self._width = order, width
+        self._planes: dict[int, list[tuple[Pyramid, PlaneWcs]]] = {}
+        found = set()
+        for pyramid in coadds:
+            if pyramid.band is None:
+                continue
+            found.add(pyramid.band)
+            wcs = make_wcs(pyramid)
+            for cell in _reached_cells(wcs, pyramid.shape, order):
+                self._planes.setdefault(cell, []).append((pyramid, wcs))
+        self.bands = tuple(sorted(found))
 
-    def sample(self, order: int, index: int) -> Mapping[str, Tile]:
+    def sample(self, index: int) -> Mapping[str, Tile]:
         """Interpolate every band at the pixels of one tile.
 
         Parameters
         ----------
-        order, index
-            The tile.
+        index
+            The tile (NESTED).
 
         Returns
         -------
@@ -132,13 +139,11 @@ class TileSampler:
             Band to pixels in the order of `cell_positions`, NaN without data; bands without any are left out.
             Where coadds overlap, the one whose edge is farther away counts.
         """
-        ra, dec = cell_positions(order, index, self._width)
+        ra, dec = cell_positions(self._order, index, self._width)
         places: dict[Any, tuple[FloatArray, FloatArray]] = {}
         found: dict[str, tuple[Tile, Tile]] = {}
-        for pyramid, wcs in self._planes:
+        for pyramid, wcs in self._planes.get(index, ()):
             ny, nx = pyramid.shape
-            if wcs.key not in places and not _comes_near(wcs, pyramid.shape, ra, dec):
-                continue
             if wcs.key not in places:
                 places[wcs.key] = wcs.to_pixel(ra, dec)
             x, y = places[wcs.key]
@@ -161,13 +166,14 @@ class TileSampler:
         return {band: tile for band, (tile, _) in found.items() if np.isfinite(tile).any()}
 
 
-def _comes_near(wcs: PlaneWcs, shape: tuple[int, int], ra_deg: FloatArray, dec_deg: FloatArray) -> bool:
-    """Tell from a coarse grid whether a tile may reach an image; a tile pixel is not much larger than an image's."""
-    x, y = wcs.to_pixel(ra_deg[::_COARSE_STEP, ::_COARSE_STEP], dec_deg[::_COARSE_STEP, ::_COARSE_STEP])
+def _reached_cells(wcs: PlaneWcs, shape: tuple[int, int], order: int) -> list[int]:
+    """List the cells that the outline of an image touches."""
+    import astropy.units as u
+    from mocpy import MOC
+
     ny, nx = shape
-    with np.errstate(invalid="ignore"):
-        near = (x > -_MARGIN) & (x < nx + _MARGIN) & (y > -_MARGIN) & (y < ny + _MARGIN)
-    return bool(near.any())
+    ra, dec = wcs.to_sky([-1, nx, nx, -1], [-1, -1, ny, ny])
+    return [int(c) for c in MOC.from_polygon(ra * u.deg, dec * u.deg, max_depth=order).flatten()]
 
 
 def _interpolate(pyramid: Pyramid, x: FloatArray, y: FloatArray) -> Tile:
