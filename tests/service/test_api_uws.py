@@ -16,8 +16,11 @@ import pyvo
 import requests
 from pyvo.io.uws import parse_job, parse_job_list
 
+from skydesk_portal.config import PortalConfig, PortalSettings
+from skydesk_portal.factory import Factory
 from skydesk_portal.models.jobs import JobError, JobKind, JobResult
 from skydesk_portal.services.jobs import JobService
+from skydesk_portal.testing import FakeIdentityClient
 from tests.support.services import ANN, BOB, IDENTITIES, LiveServices
 
 LISTS = ("/api/tap/async", "/api/cutout/async", "/api/cutout/jobs", "/api/batch")
@@ -243,3 +246,46 @@ def test_the_log_of_the_worker_names_the_request(ann: httpx.Client, live_service
         time.sleep(0.1)
     log = (live_services.home / "worker-1.log").read_text()
     assert '"request_id": "follow-me-1"' in log
+
+
+def test_workers_share_jobs_in_postgresql_and_a_kill_loses_none(
+    synthetic_home: Path, tmp_path: Path, postgres: str
+) -> None:
+    (tmp_path / "releases").symlink_to(synthetic_home / "releases")
+    portal = {"jobs_database": postgres, "lease_seconds": 2.0}
+    settings = PortalSettings(
+        home=tmp_path, run=tmp_path / "run", url="http://services.example", portal=PortalConfig(**portal)
+    )
+    factory = Factory(settings, FakeIdentityClient(IDENTITIES))
+    live = LiveServices(settings.url, tmp_path, factory)
+    jobs, ann = factory.create_job_service(), IDENTITIES[ANN]
+    query = "SELECT COUNT(*) FROM demo.ForcedSource a, demo.ForcedSource b, demo.Object c WHERE a.psfFlux + b.psfFlux > c.coord_ra"
+
+    def submit(text: str) -> str:
+        return jobs.create_job(ann, kind=JobKind.TAP, parameters=[("QUERY", text)], run=True).id
+
+    def wait_for(job_id: str, *phases: str) -> None:
+        end = time.monotonic() + 60
+        while jobs.get_job(ann, job_id).phase not in phases:
+            assert time.monotonic() < end, jobs.get_job(ann, job_id)
+            time.sleep(0.05)
+
+    try:
+        long = submit(query)
+        first = live.start_worker("worker-1", portal=portal)
+        wait_for(long, "EXECUTING")
+        first.kill()
+        first.wait()
+        short = submit("SELECT COUNT(*) AS n FROM demo.Object")
+        live.start_worker("worker-2", portal=portal)
+        wait_for(short, "COMPLETED")
+        end = time.monotonic() + 60
+        while jobs.get_job(ann, long).attempt < 2:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        jobs.abort(ann, long)
+        assert jobs.get_job(ann, long).phase == "ABORTED"
+        assert not (tmp_path / "jobs.sqlite").exists()
+    finally:
+        live.stop_workers()
+        factory.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -77,8 +78,10 @@ class LiveServices:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60, follow_redirects=True)
 
-    def start_worker(self, name: str, *, lease_s: float = 3.0) -> subprocess.Popen[bytes]:
-        (self.home / "config.yaml").write_text(f"portal: {{lease_seconds: {lease_s}}}\n")
+    def start_worker(
+        self, name: str, *, lease_s: float = 3.0, portal: dict[str, object] | None = None
+    ) -> subprocess.Popen[bytes]:
+        (self.home / "config.yaml").write_text(json.dumps({"portal": portal or {"lease_seconds": lease_s}}))
         health = self.home / "run" / f"{name}.health"
         health.unlink(missing_ok=True)
         environment = {**os.environ, "SKYDESK_HOME": str(self.home), "SKYDESK_URL": self.url}

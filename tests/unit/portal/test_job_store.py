@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from skydesk_portal.exceptions import (
     UsageError,
 )
 from skydesk_portal.models.identity import Identity
-from skydesk_portal.models.jobs import Job, JobKind, Phase
+from skydesk_portal.models.jobs import Job, JobError, JobKind, JobResult, Phase
 from skydesk_portal.services.jobs import JobService
 from skydesk_portal.storage.jobs import SqliteJobStore, SqlJobStore
 from skydesk_portal.storage.jobs_postgres import PostgresJobStore
@@ -439,3 +439,48 @@ def test_the_password_of_the_database_comes_from_a_private_file(tmp_path: Path) 
     assert settings.jobs_password is not None
     assert settings.jobs_password.get_secret_value() == "s3cret"
     assert "s3cret" not in repr(settings)
+
+
+def cut_connections(address: str) -> None:
+    with psycopg.connect(address, autocommit=True) as db:
+        db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='skydesk'")
+
+
+def test_a_restart_of_the_database_loses_no_result(postgres: str, tmp_path: Path) -> None:
+    jobs = JobService(PostgresJobStore(postgres), tmp_path / "results", PortalConfig())
+    job, writer = submit(jobs), Writer()
+    thread = threading.Thread(target=make_runner(jobs, writer).run_one)
+    thread.start()
+    wait_until(lambda: writer.begun)
+    cut_connections(postgres)
+    with pytest.raises(UpstreamError):
+        jobs.get_job(ANN, job.id)
+    assert jobs.get_job(ANN, job.id).phase == Phase.EXECUTING
+    cut_connections(postgres)
+    writer.release.set()
+    thread.join(timeout=60)
+    with pytest.raises(UpstreamError):
+        jobs.get_job(ANN, job.id)
+    assert jobs.get_job(ANN, job.id).phase == Phase.COMPLETED
+    assert jobs.result_path(ANN, job.id, "result")[0].read_text() == "done"
+
+
+class Forgetful(SqliteJobStore):
+    """Ends a job, and its answer is lost on the way."""
+
+    lost = 0
+
+    def finish(self, worker: str, job_id: str, results: Sequence[JobResult], error: JobError | None) -> bool:
+        done = super().finish(worker, job_id, results, error)
+        if done:
+            self.lost += 1
+            raise UpstreamError("gone")
+        return done
+
+
+def test_an_answer_that_is_lost_does_not_cost_the_result(tmp_path: Path) -> None:
+    jobs = JobService(Forgetful(tmp_path / "jobs.sqlite"), tmp_path / "results", PortalConfig())
+    job, writer = submit(jobs), Writer()
+    writer.release.set()
+    make_runner(jobs, writer).run_one()
+    assert jobs.result_path(ANN, job.id, "result")[0].read_text() == "done"

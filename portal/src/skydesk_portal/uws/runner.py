@@ -8,13 +8,14 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
-from skydesk_portal.exceptions import DiskFullError, PortalError
+from skydesk_portal.exceptions import DiskFullError, PortalError, UpstreamError
 from skydesk_portal.log import get_logger
 from skydesk_portal.models.jobs import Job, JobError, JobKind, JobResult, Phase
 from skydesk_portal.uws.store import JobStore
@@ -207,14 +208,15 @@ class JobRunner:
             JobResult(name, str(relative / path.relative_to(folder)), media_type, path.stat().st_size)
             for name, path, media_type in kept
         ]
-        self.store.renew(self.worker, job.id, self.lease_s, context.progress)
+        with suppress(UpstreamError):
+            self.store.renew(self.worker, job.id, self.lease_s, context.progress)
         if self._handing is not None and error is not None:
             # Only now that nothing of it runs here any more may another worker have it.
             to, long = self._handing
             self.store.give_back(self.worker, job.id, to, long=long)
             mine = False
         else:
-            mine = self.store.finish(self.worker, job.id, results, error)
+            mine = self._finish(job, results, error)
         self._handing = None
         self._tidy(job.id, folder, [path for _, path, _ in kept] if mine else [])
         get_logger().info(
@@ -225,6 +227,21 @@ class JobRunner:
             error=error.code if error else None,
             s=round(time.monotonic() - begin, 2),
         )
+
+    def _finish(self, job: Job, results: Sequence[JobResult], error: JobError | None) -> bool:
+        # Work of hours is not thrown away because the store is restarted just now. After the lease it may be another's.
+        end = time.monotonic() + self.lease_s
+        while True:
+            try:
+                if self.store.finish(self.worker, job.id, results, error):
+                    return True
+                # The answer to an earlier try may have been lost.
+                found = self.store.find(job.id)
+                return found is not None and bool(results) and found.results == tuple(results)
+            except UpstreamError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_POLL_S)
 
     def _execute(self, job: Job, context: JobContext) -> tuple[list[tuple[str, Path, str]], JobError | None]:
         try:
