@@ -13,8 +13,16 @@ from skydesk_portal.storage.cells import cells_around
 from skydesk_portal.storage.duckdb_functions import register_functions
 
 
-def _column(name: str, datatype: str = "double", size: str | None = None, **more: str) -> ColumnInfo:
-    return ColumnInfo(name, datatype, size, **more)
+def _column(
+    name: str,
+    datatype: str = "double",
+    size: str | None = None,
+    *,
+    unit: str = "",
+    ucd: str = "",
+    xtype: str = "",
+) -> ColumnInfo:
+    return ColumnInfo(name, datatype, size, xtype=xtype, unit=unit, ucd=ucd)
 
 
 OBJECT = TableInfo(
