@@ -204,6 +204,8 @@ def test_the_light_curve_of_an_object(client: httpx.Client, table: str) -> None:
     red = client.get(
         "/api/datalink/timeseries", params={"ID": did, "BAND": ["r", "o'x"], "RESPONSEFORMAT": "csv"}
     )
+    same = {"ID": str(number), "TABLE": f"demo.{table}", "BAND": "r", "RESPONSEFORMAT": "csv"}
+    assert client.get("/api/datalink/timeseries", params=same).text == red.text
     rows = red.text.splitlines()
     assert 1 < len(rows) < counted
     assert all(line.split(",")[1].strip('"') == "r" for line in rows[1:])

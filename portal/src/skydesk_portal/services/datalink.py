@@ -360,7 +360,9 @@ class DatalinkService:
         )
         return links
 
-    def make_timeseries_query(self, identity: Identity, text: str, bands: Sequence[str]) -> str:
+    def make_timeseries_query(
+        self, identity: Identity, text: str, bands: Sequence[str], table: str | None = None
+    ) -> str:
         """Return the ADQL query for the light curve of an object.
 
         Parameters
@@ -371,6 +373,8 @@ class DatalinkService:
             Identifier of a row of Object or DiaObject.
         bands
             Bands wanted; all if there are none.
+        table
+            ``RELEASE.TABLE``, if the identifier is a number of its rows.
 
         Returns
         -------
@@ -384,7 +388,7 @@ class DatalinkService:
         UsageError
             If the identifier names nothing that has a light curve.
         """
-        wanted = parse_link_id(text)
+        wanted = parse_link_id(text, table)
         if isinstance(wanted, DatasetId):
             raise UsageError(f"ID {text[:100]!r} names an image; objects have light curves")
         return self._rows.make_timeseries_query(identity, wanted, bands)

@@ -55,7 +55,7 @@ async def get_timeseries(
     bands = [band.strip() for band in form.values("BAND") if band.strip()]
     service = factory.create_datalink_service()
     query = await asyncio.get_running_loop().run_in_executor(
-        get_pool(request), service.make_timeseries_query, identity, text, bands
+        get_pool(request), service.make_timeseries_query, identity, text, bands, form.find("TABLE")
     )
     parameters = {"LANG": "ADQL", "QUERY": query}
     if form.find("RESPONSEFORMAT"):
