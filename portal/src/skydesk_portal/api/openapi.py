@@ -35,7 +35,27 @@ _CUTOUT: Parameters = {
     "BAND": ("Interval of wavelengths in m", _TEXTS),
     "TIME": ("Interval of times in MJD", _TEXTS),
     "POL": ("Polarisation states", _TEXTS),
+    "CUTOUTDETAIL": ("Image, MaskedImage or Exposure", _TEXT),
+    "RESPONSEFORMAT": ("application/fits, fits.fz, image/png or image/jpeg", _TEXT),
+    "MOSAIC": ("Whether to go on over the borders of a coadd's patch", _TEXT),
+    "STRETCH": ("asinh, linear, sqrt or log", _TEXT),
+    "LIMITS": ("zscale, minmax or a percentage", _TEXT),
+    "SIZE": ("Longest side of a picture in pixels", _TEXT),
+    "NORTHUP": ("Whether to turn north up", _TEXT),
 }
+_BULK: Parameters = {
+    "UPLOAD": ("The table of positions: name,param:PART or name,address", _TEXTS),
+    "QUERY": ("ADQL whose rows are the positions", _TEXT),
+    **{f"{role}COL": (f"Column of {what}", _TEXT) for role, what in (
+        ("RA", "right ascensions in degrees"), ("DEC", "declinations in degrees"), ("ID", "identifiers"),
+        ("SIZE", "sides in arcseconds"),
+    )},
+    "RELEASE": ("Name of the release", _TEXT),
+    "TYPE": ("Dataset types", _TEXTS),
+    "BANDS": ("Names of bands", _TEXTS),
+    "SIZE": ("Side of the cut-outs in arcseconds", _TEXT),
+    **{name: _CUTOUT[name] for name in ("TIME", "CUTOUTDETAIL", "RESPONSEFORMAT", "STRETCH", "LIMITS", "NORTHUP")},
+}  # fmt: skip
 _SEARCH: Parameters = {
     **{name: (what, _TEXTS) for name, what in (
         ("POS", "CIRCLE, RANGE or POLYGON with their numbers in degrees"), ("BAND", "Interval of wavelengths in m"),
@@ -82,6 +102,13 @@ _SERVICES: dict[str, Parameters] = {
     "/api/cutout/sync": _CUTOUT,
     "/api/cutout/async": _CUTOUT,
     "/api/cutout/jobs": _CUTOUT,
+    "/api/cutout/bulk": _BULK,
+    "/api/cutout/psf": {
+        "ID": ("Identifier of an image", _TEXT),
+        "RA": ("Right ascension in degrees", _TEXT),
+        "DEC": ("Declination in degrees", _TEXT),
+    },
+    "/api/cutout/preview/{release}/{dataset_id}": {"SIZE": ("Longest side in pixels", _TEXT)},
     "/api/sia/{release}/query": _SEARCH,
     "/api/datalink/links": {"ID": _CUTOUT["ID"], "RESPONSEFORMAT": _TAP["RESPONSEFORMAT"]},
     "/api/batch": _BATCH,
