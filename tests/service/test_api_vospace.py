@@ -55,7 +55,6 @@ def home(live_services: LiveServices) -> Path:
 
 
 @pytest.mark.requirement("DMS-API-REQ-0019")
-@pytest.mark.requirement("DMS-NB-REQ-0019")
 def test_the_vos_package_works(
     worker: LiveServices, ann: httpx.Client, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,28 @@ def test_the_butler_knows_the_release_by_its_label(kernel: Kernel) -> None:
     assert kernel.run(code).split("\n")[-2] == "1 VisitImage"
 
 
+@pytest.mark.requirement("DMS-NB-REQ-0018")
+def test_lab_and_services_share_the_files(kernel: Kernel, running_stack: Stack) -> None:
+    files = httpx.Client(
+        base_url=f"{running_stack.url}/files/vera",
+        auth=("vera", running_stack.token("vera", ["write:files"])),
+    )
+    assert files.put("/sent.txt", content=b"sent").status_code in {201, 204}
+    code = (
+        "import os, requests\n"
+        "print(open('sent.txt').read(), os.rename('sent.txt', 'kept.txt'))\n"
+        "open('kept.txt', 'a').write(' and written in the lab')\n"
+        "base, auth = os.environ['SKYDESK_URL'], ('vera', os.environ['ACCESS_TOKEN'])\n"
+        "print(requests.get(base + '/files/vera/kept.txt', auth=auth).text)\n"
+        "print(requests.get(base + '/reg/resource-caps').status_code,"
+        " requests.get(base + '/api/files/nodes/vera', auth=auth).status_code)"
+    )
+    lines = kernel.run(code).strip().split("\n")
+    assert lines[-3:] == ["sent None", "sent and written in the lab", "200 200"]
+    assert files.get("/kept.txt").text == "sent and written in the lab"
+    assert files.get("/sent.txt").status_code == 404
+
+
 def test_the_release_cannot_be_changed_from_a_lab(kernel: Kernel) -> None:
     code = (
         "import os\n"

@@ -77,10 +77,13 @@ class LabSpawner(SimpleLocalProcessSpawner):
             self.pid = 0
 
     async def find_discovery(self) -> bytes | None:
-        """Return the platform's discovery document, or None while the API is not up."""
+        """Return the discovery document as the person may see it, or None while the API is not up."""
         api = self.platform.layout.socket("api")
         try:
-            answer = await request(api, "GET", "/repertoire/discovery", timeout_s=2)
+            # With the lab's token it names also the releases that not everybody may read.
+            answer = await request(api, "GET", "/repertoire/discovery", token=self.api_token)
+            if answer.status != 200:
+                answer = await request(api, "GET", "/repertoire/discovery", timeout_s=2)
         except (OSError, TimeoutError, HubError) as error:
             self.log.warning("no discovery document for %s: %r", self.user_name, error)
             return None
@@ -157,7 +160,7 @@ class BubblewrapSpawner(LabSpawner):
         (box.state / "in" / "inside.json").write_text(json.dumps(inside))
         argv = [*box.argv(), sys.executable, RELAY, "inside", "/run/sky/in/inside.json"]
         base = f"/nb/user/{self.user_name}"
-        allowed = ["/api", "/repertoire", "/files", "/auth/api/v1", "/nb/hub/api", base]
+        allowed = ["/api", "/repertoire", "/files", "/reg", "/auth/api/v1", "/nb/hub/api", base]
         outside = {
             "port": self.port,
             "lab": str(box.state / "out" / "lab.sock"),

@@ -27,6 +27,7 @@ ROUTES = {
     "/api": "api",
     "/repertoire": "api",
     "/files": "api",
+    "/reg": "api",
     "/api/butler": "butler",
     "/portal/app": "portal",
 }

@@ -40,12 +40,12 @@ def find_token(headers: Mapping[str, str]) -> str | None:
     Returns
     -------
     str or None
-        The token of ``Authorization: Bearer``, or of Basic with
+        The token of ``Authorization: Bearer`` or ``token``, or of Basic with
         ``x-oauth-basic`` as the user or as the password.
     """
     value = headers.get("authorization") or headers.get("Authorization") or ""
     scheme, _, rest = value.partition(" ")
-    if scheme.lower() == "bearer":
+    if scheme.lower() in {"bearer", "token"}:  # the second is how clients of JupyterHub write it
         return rest.strip() or None
     if scheme.lower() != "basic":
         return None
