@@ -46,7 +46,6 @@ _OPTIONAL = {
     "adql-type": ("CAST",),
     "adql-unit": ("IN_UNIT",),
     "adql-offset": ("OFFSET",),
-    "adql-conditional": ("COALESCE",),
     "adql-bitwise": ("BIT_AND", "BIT_OR", "BIT_XOR", "BIT_NOT"),
 }
 
