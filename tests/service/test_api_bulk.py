@@ -174,6 +174,32 @@ def test_positions_come_from_a_query(worker: LiveServices) -> None:
     assert len(pictures) == sum(name is not None for name in index.column("file_name").to_pylist()) > 0
 
 
+def test_positions_come_from_the_result_of_a_query_job(worker: LiveServices) -> None:
+    query = "SELECT TOP 7 objectId AS id, coord_ra, coord_dec FROM demo.Object WHERE r_psfMag < 22"
+    with worker.client() as client:
+        made = client.post(
+            "/api/tap/async", data={"QUERY": query, "PHASE": "RUN"}, follow_redirects=False
+        ).headers["location"]
+        assert wait_for(client, made, "COMPLETED", "ERROR") == "COMPLETED"
+        job = begin(
+            client,
+            None,
+            UPLOAD=f"mine,{made}/results/result",
+            SIZE="2",
+            TYPE="raw, template_coadd",
+            BANDS="r",
+        )
+        assert wait_for(client, job, "COMPLETED", "ERROR") == "COMPLETED", client.get(job).text
+        _, index = fetch(client, job)
+    rows = index.to_pylist()
+    assert len({row["id"] for row in rows}) == 7
+    # Nothing can be cut out of raw images: each row says so.
+    raw = [row for row in rows if row["dataset_type"] == "raw"]
+    assert raw
+    assert {row["status"] for row in raw} <= {"error", "no image"}
+    assert all("sky coordinates" in row["message"] for row in raw if row["status"] == "error")
+
+
 @pytest.mark.parametrize(
     ("data", "content", "word"),
     [

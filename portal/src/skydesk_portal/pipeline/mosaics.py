@@ -177,7 +177,8 @@ class MosaicStore:
         filled = 0
         for dataset_id, owned in tract.patches.values():
             part = common_box(owned, box)
-            part = part and common_box(part, self._pixels.get_image(release, dataset_id).bbox)
+            if part is not None:
+                part = common_box(part, self._pixels.get_image(release, dataset_id).bbox)
             filled += part.x.size * part.y.size if part is not None else 0
         return filled == int(box.x.size) * int(box.y.size)
 

@@ -72,10 +72,12 @@ class StampMaker:
             handle = self._soda.pixels.get_image(self._release, image.dataset_id)
             p = self._positions
             x, y = handle.sky_to_pixel(p.ra_deg[image.rows] % 360, p.dec_deg[image.rows])
+        except PortalError as error:
+            yield from self._fail(image, f"{error.vo_error}: {error}")
+            return
         except Exception as error:  # noqa: BLE001 - one image that cannot be read must not end the job
             get_logger().warning("image cannot be read", dataset=str(image.dataset_id), error=repr(error))
-            for row in image.rows:
-                yield self._row(image, int(row), "error", "Error: the image cannot be read"), None
+            yield from self._fail(image, "Error: the image cannot be read")
             return
         side = np.maximum(1, np.round(self._positions.size_arcsec[image.rows] / handle.scale_arcsec)).astype(
             int
@@ -99,6 +101,10 @@ class StampMaker:
                 continue
             place = (float(x[i]) - box.x.start, float(y[i]) - box.y.start)
             yield self._row(image, row, status, message, place, box), content
+
+    def _fail(self, image: ImageWork, message: str) -> Iterator[tuple[StampRow, None]]:
+        for row in image.rows:
+            yield self._row(image, int(row), "error", message), None
 
     def _row(
         self,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from skydesk_portal.api.dependencies import FactoryDependency, Form, FormDependency, get_pool, require
+from skydesk_portal.api.dependencies import FactoryDependency, Form, FormDependency, require
 from skydesk_portal.api.routes.uws import create_uws_router
 from skydesk_portal.exceptions import ForbiddenError, UsageError
 from skydesk_portal.factory import Factory
@@ -27,25 +28,25 @@ from skydesk_portal.vo.vosi import availability_xml, capabilities_xml
 __all__ = ["router"]
 
 PREFIX = "/api/cutout"
+# Not the threads of queries: a cut-out of some milliseconds never waits behind a query of a minute.
+_POOL = ThreadPoolExecutor(4, thread_name_prefix="cutout")
 router = APIRouter()
 Caller = Annotated[Identity, Depends(require("read:image"))]
 
 
-async def _run(request: Request, make: Callable[[], bytes]) -> bytes | None:
+async def _run(make: Callable[[], bytes]) -> bytes | None:
     """Do something in a thread; `None` means that there is nothing to send."""
     try:
-        return await asyncio.get_running_loop().run_in_executor(get_pool(request), make)
+        return await asyncio.get_running_loop().run_in_executor(_POOL, make)
     except NoOverlapError:
         # SODA 1.0, section 4: a valid request without data in it.
         return None
 
 
 @router.api_route(PREFIX + "/sync", methods=["GET", "POST"], summary="Cut out a part of an image")
-async def cut_out(
-    request: Request, factory: FactoryDependency, identity: Caller, form: FormDependency
-) -> Response:
+async def cut_out(factory: FactoryDependency, identity: Caller, form: FormDependency) -> Response:
     asked = parse_cutout(form.items)
-    content = await _run(request, lambda: factory.create_soda_service().make_cutout(identity, asked))
+    content = await _run(lambda: factory.create_soda_service().make_cutout(identity, asked))
     if content is None:
         return Response(status_code=204)
     headers = {"Content-Disposition": f'attachment; filename="{asked.name}"'}
@@ -67,16 +68,12 @@ def _position(form: Form) -> tuple[float, float]:
 
 
 @router.api_route(PREFIX + "/psf", methods=["GET", "POST"], summary="The PSF of an image at a position")
-async def draw_psf(
-    request: Request, factory: FactoryDependency, identity: Caller, form: FormDependency
-) -> Response:
+async def draw_psf(factory: FactoryDependency, identity: Caller, form: FormDependency) -> Response:
     text = form.find("ID")
     if text is None:
         raise UsageError("parameter ID is missing")
     dataset, (ra_deg, dec_deg) = parse_dataset_id(text), _position(form)
-    content = await _run(
-        request, lambda: factory.create_soda_service().draw_psf(identity, dataset, ra_deg, dec_deg)
-    )
+    content = await _run(lambda: factory.create_soda_service().draw_psf(identity, dataset, ra_deg, dec_deg))
     if content is None:
         raise UsageError("the position lies off the image, or where it has no PSF")
     headers = {"Content-Disposition": f'attachment; filename="psf-{dataset.release}-{dataset.uuid}.fits"'}
@@ -110,7 +107,7 @@ async def get_preview(
     if not side:
         raise UsageError(f"SIZE={text[:20]} is not a number of pixels up to {PREVIEW_SIZES_PX[-1]}")
     service, dataset = factory.create_preview_service(), DatasetId(release, dataset_id)
-    content = await _run(request, lambda: service.get_preview(identity, dataset, side))
+    content = await _run(lambda: service.get_preview(identity, dataset, side))
     etag = service.make_etag(dataset, side)
     headers = {"ETag": etag, "Cache-Control": "private, max-age=86400"}
     if etag in request.headers.get("if-none-match", ""):
