@@ -153,6 +153,25 @@ def test_no_more_packets_than_allowed(tmp_path):
     assert last["diaSource"]["diaObjectId"] is None
 
 
+def test_sources_without_place_or_time_get_no_packet(tmp_path):
+    good = {
+        "diaSourceId": [1, 2],
+        "visit": [2026010100001] * 2,
+        "detector": [0, 0],
+        "midpointMjdTai": pa.array([61000.0, None]),
+        "ra": [10.0, 10.0],
+        "dec": [-30.0, -30.0],
+        "x": [1.0, 2.0],
+        "y": [1.0, 2.0],
+    }
+    for number, (sources, count) in enumerate(((good, 1), ({k: v for k, v in good.items() if k != "x"}, 0))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        entry = write_alerts(folder, AlertTables(pa.table(sources), None, None, {}), StampImages({}, 31), 9)
+        assert (entry.count, entry.left_out) == (count, 2 - count)
+        assert [row["alert_id"] for row, _ in read_all(folder / "alerts")] == [1][:count]
+
+
 def test_the_schema_is_kept_beside_the_packets(published):
     import json
 

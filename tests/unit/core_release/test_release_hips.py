@@ -17,7 +17,7 @@ from skydesk_core.config import PublishConfig
 from skydesk_core.release import Release, check_release
 from skydesk_core.release.healpix import cell_positions
 from skydesk_core.release.hips import choose_order, compose_colour, tile_header, tile_path, write_hips
-from skydesk_core.release.hips_pixels import halve, join_children
+from skydesk_core.release.hips_pixels import TileSampler, band_folder, halve, join_children, make_wcs
 from skydesk_core.release.moc import make_pixel_moc, write_mocs
 from skydesk_core.release.publish import publish
 from skydesk_core.release.pyramid import Pyramid
@@ -202,6 +202,27 @@ def test_coverage_is_that_of_the_pixels_not_of_the_box(coadds, tmp_path):
     assert [e.band for e in entries] == [None, "g", "r", "i"]
     assert entries[0].made_from == "pixels"
     assert MOC.load(tmp_path / "moc" / "survey.fits") == bands["g"].union(bands["r"], bands["i"])
+
+
+def test_a_projection_without_fits_form_is_as_good(coadds, tmp_path):
+    coadd = coadds[0]
+    bent = dataclasses.replace(coadd, meta={**coadd.meta, "wcs": None})
+    exact, fitted = make_wcs(coadd), make_wcs(bent)
+    x, y = np.meshgrid(np.linspace(0, coadd.shape[1], 30), np.linspace(0, coadd.shape[0], 30))
+    ra, dec = exact.to_sky(x, y)
+    assert np.abs(np.subtract(fitted.to_sky(x, y), (ra, dec))).max() * 3600 < 0.005
+    assert np.abs(np.subtract(fitted.to_pixel(ra, dec), (x, y))).max() < 0.02
+    assert np.isnan(fitted.to_pixel(ra + 90, dec)[0]).all()
+    cell = next(int(c) for c in make_pixel_moc(coadd).degrade_to_order(11).flatten())
+    (a,), (b,) = (TileSampler([c], 11).sample(cell).values() for c in (coadd, bent))
+    assert (np.isfinite(a) == np.isfinite(b)).mean() > 0.999
+    both = np.isfinite(a) & np.isfinite(b)
+    assert np.abs(a - b)[both].max() < 0.02 * np.ptp(a[both])
+
+
+def test_names_of_bands_become_names_of_folders():
+    assert band_folder("r") == "band_r"
+    assert band_folder("../N 921/x") == "band____N_921_x"
 
 
 def test_a_picture_survives_decoding(made):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from astropy.time import Time
 
@@ -24,6 +25,7 @@ __all__ = ["AlertTables", "load_schema", "write_alerts"]
 
 _HISTORY_DAYS = 365.0
 _MAGIC = b"\0"
+_NEEDED = ("diaSourceId", "visit", "detector", "midpointMjdTai", "ra", "dec", "x", "y")
 _INDEX = """
 CREATE TABLE alert (
   alert_id INTEGER PRIMARY KEY, dia_object_id INTEGER, visit INTEGER NOT NULL, detector INTEGER NOT NULL,
@@ -145,11 +147,23 @@ def _make_records(
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
+def _usable(sources: pa.Table) -> pa.Table:
+    """Keep the sources that say what they are, when and where; the others cannot be an alert."""
+    good = np.ones(sources.num_rows, bool)
+    for name in _NEEDED:
+        if name not in sources.column_names:
+            return sources.slice(0, 0)
+        good &= np.isfinite(sources[name].cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+    return sources.filter(pa.array(good))
+
+
 class _Packets:
     """Everything that packets are put together from."""
 
     def __init__(self, schema: Mapping[str, Any], tables: AlertTables, now_mjd_tai: float) -> None:
-        sources = tables.sources.sort_by([("midpointMjdTai", "ascending"), ("diaSourceId", "ascending")])
+        sources = _usable(tables.sources)
+        self.unusable = tables.sources.num_rows - sources.num_rows
+        sources = sources.sort_by([("midpointMjdTai", "ascending"), ("diaSourceId", "ascending")])
         count = sources.num_rows
         self.sources = _make_records(
             _fields(schema, "diaSource"), sources, {}, {"timeProcessedMjdTai": [now_mjd_tai] * count}
@@ -276,7 +290,7 @@ def write_alerts(
                 rows.append(_index_row(source, f"{visit}.packets", stream.tell(), content))
                 stream.write(content)
     _write_index(place / "index.sqlite", rows, schema_id)
-    return AlertsEntry(len(rows), len(packets.sources) - len(rows), schema_id)
+    return AlertsEntry(len(rows), len(packets.sources) + packets.unusable - len(rows), schema_id)
 
 
 def _index_row(source: Mapping[str, Any], file: str, start: int, content: bytes) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skydesk_core.release.healpix import locate_cell
-from skydesk_core.release.hips_pixels import TILE_WIDTH, TileSampler, halve, join_children
+from skydesk_core.release.hips_pixels import TILE_WIDTH, TileSampler, band_folder, halve, join_children
 from skydesk_core.release.hips_properties import HipsFacts, format_index, format_properties
 from skydesk_core.release.manifest import HipsEntry
 
@@ -344,13 +344,13 @@ def write_hips(
     order = choose_order(scale)
     sampler = TileSampler(chosen, order)
     bands = tuple(sorted(sampler.bands, key=lambda b: ("ugrizy".find(b) % 99, b)))
-    outputs = [_Output(folder, f"deep_coadd/band_{b}", (b,), ("fits", "png")) for b in bands]
+    outputs = [_Output(folder, f"deep_coadd/{band_folder(b)}", (b,), ("fits", "png")) for b in bands]
     coverage: dict[tuple[str, ...], MOC] = {(b,): mocs[b] for b in bands}
     colour = _choose_colour(bands)
     if colour is not None:
         common = mocs[colour[0]].intersection(mocs[colour[1]], mocs[colour[2]])
         if not common.empty():
-            name = f"deep_coadd/color_{''.join(reversed(colour))}"
+            name = f"deep_coadd/color_{''.join(band_folder(b)[5:] for b in reversed(colour))}"
             outputs.append(_Output(folder, name, colour, ("png",)))
             coverage[colour] = common
     stretches = {b: Stretch.of([p for p in chosen if p.band == b]) for b in bands}

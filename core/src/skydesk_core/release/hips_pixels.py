@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skydesk_core.errors import DataError
 from skydesk_core.release.healpix import cell_positions
+from skydesk_core.release.wcsfit import evaluate_wcs, project
 
 if TYPE_CHECKING:
     from skydesk_core.release.pyramid import Pyramid
 
-__all__ = ["TILE_WIDTH", "PlaneWcs", "TileSampler", "find_data", "halve", "join_children", "make_wcs"]
+__all__ = [
+    "TILE_WIDTH",
+    "PlaneWcs",
+    "TileSampler",
+    "band_folder",
+    "find_data",
+    "halve",
+    "join_children",
+    "make_wcs",
+]
 
 TILE_WIDTH = 512
 """Pixels along the side of a tile, the usual width of HiPS."""
@@ -26,37 +36,56 @@ type Tile = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PlaneWcs:
-    """The mapping of an image that has an exact FITS form, between ICRS degrees and 0-based array pixels."""
+    """The mapping of an image between ICRS degrees and 0-based array pixels.
 
-    key: tuple[tuple[str, Any], ...]
+    Parameters
+    ----------
+    key
+        Equal for equal mappings.
+    wcs
+        The FITS form; None for a projection that has none, of which the fitted polynomials serve.
+    fit
+        What `skydesk_core.release.wcsfit.fit_wcs` found.
+    """
+
+    key: Any
     wcs: Any
+    fit: Mapping[str, Any]
 
     def to_sky(self, x: Any, y: Any) -> tuple[FloatArray, FloatArray]:
         """Map pixels to the sky."""
+        if self.wcs is None:
+            return evaluate_wcs(dict(self.fit), x, y)
         ra, dec = self.wcs.all_pix2world(np.asarray(x, float), np.asarray(y, float), 0)
         return ra % 360.0, dec
 
     def to_pixel(self, ra_deg: FloatArray, dec_deg: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Map the sky to pixels; NaN behind the tangent plane."""
-        x, y = self.wcs.wcs_world2pix(ra_deg.ravel(), dec_deg.ravel(), 0)
-        return x.reshape(ra_deg.shape), y.reshape(ra_deg.shape)
+        """Map the sky near the image to pixels."""
+        if self.wcs is not None:
+            x, y = self.wcs.wcs_world2pix(ra_deg.ravel(), dec_deg.ravel(), 0)
+            return x.reshape(ra_deg.shape), y.reshape(ra_deg.shape)
+        fit, inverse = self.fit, self.fit["inverse"]
+        xi, eta = project(ra_deg, dec_deg, (fit["crval"][0], fit["crval"][1]))
+        # Polynomials mean nothing far from the pixels that they were fitted to.
+        limit = 2.0 * inverse["scale_deg"]
+        far = (np.abs(xi) > limit) | (np.abs(eta) > limit)
+        s, t = xi / inverse["scale_deg"], eta / inverse["scale_deg"]
+        u, v = (np.polynomial.polynomial.polyval2d(s, t, np.array(inverse[name])) for name in ("u", "v"))
+        x, y = (c + fit["scale"] * w for c, w in zip(fit["centre"], (u, v), strict=True))
+        return np.where(far, np.nan, x), np.where(far, np.nan, y)
 
 
 def make_wcs(pyramid: Pyramid) -> PlaneWcs:
-    """Make the mapping of a coadd.
-
-    Raises
-    ------
-    DataError
-        If its projection has no exact FITS form.
-    """
+    """Make the mapping of an image that has a sky projection."""
     from astropy.io import fits
     from astropy.wcs import WCS
 
-    if pyramid.wcs is None:
-        raise DataError(f"{pyramid.folder.name}: a coadd needs a sky projection that FITS can express")
+    fit = pyramid.wcs_fit
+    assert fit is not None, "the caller leaves out images without a sky projection"
+    if pyramid.wcs is None or any(k.startswith(("A_", "B_", "CPDIS")) for k in pyramid.wcs):
+        return PlaneWcs(str(pyramid.folder), None, fit)
     cards = tuple(sorted(pyramid.wcs.items()))
-    return PlaneWcs(cards, WCS(fits.Header(dict(cards))))
+    return PlaneWcs(cards, WCS(fits.Header(dict(cards))), fit)
 
 
 def find_data(pyramid: Pyramid, rows: slice, columns: slice) -> NDArray[np.bool_]:
@@ -75,6 +104,11 @@ def find_data(pyramid: Pyramid, rows: slice, columns: slice) -> NDArray[np.bool_
     if bit is not None and "mask" in pyramid.planes:
         good &= (pyramid.array("mask", native)[rows, columns] & np.uint32(1 << bit)) == 0
     return good
+
+
+def band_folder(band: str) -> str:
+    """Return the name under which the maps of a band are found, whatever signs its own name has."""
+    return "band_" + re.sub(r"[^A-Za-z0-9_-]", "_", band)
 
 
 def halve(tile: Tile) -> Tile:
@@ -117,7 +151,7 @@ class TileSampler:
         self._planes: dict[int, list[tuple[Pyramid, PlaneWcs]]] = {}
         found = set()
         for pyramid in coadds:
-            if pyramid.band is None:
+            if pyramid.band is None or pyramid.wcs_fit is None:
                 continue
             found.add(pyramid.band)
             wcs = make_wcs(pyramid)
@@ -148,7 +182,8 @@ class TileSampler:
                 places[wcs.key] = wcs.to_pixel(ra, dec)
             x, y = places[wcs.key]
             edge = np.minimum(np.minimum(x, nx - 1 - x), np.minimum(y, ny - 1 - y)).astype(np.float32)
-            inside = edge >= 0
+            with np.errstate(invalid="ignore"):
+                inside = edge >= 0
             if not inside.any():
                 continue
             band = str(pyramid.band)
@@ -156,7 +191,7 @@ class TileSampler:
                 shape = (self._width, self._width)
                 found[band] = (np.full(shape, np.nan, np.float32), np.full(shape, -1, np.float32))
             tile, best = found[band]
-            chosen = np.flatnonzero(inside & (edge > best))
+            chosen = np.flatnonzero(inside & (np.nan_to_num(edge, nan=-1) > best))
             if chosen.size == 0:
                 continue
             values = _interpolate(pyramid, x.ravel()[chosen], y.ravel()[chosen])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skydesk_core.release.hips_pixels import band_folder
 from skydesk_core.release.obscore import find_wavelengths_m
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def format_properties(facts: HipsFacts, moc: MOC) -> str:
     else:
         entries["dataproduct_subtype"] = "color"
         for colour, band in zip(("red", "green", "blue"), facts.bands, strict=True):
-            entries[f"hips_rgb_{colour}"] = f"deep_coadd/band_{band}"
+            entries[f"hips_rgb_{colour}"] = f"deep_coadd/{band_folder(band)}"
     return "".join(f"{key:<{_KEY_WIDTH}}= {value}\n" for key, value in entries.items())
 
 

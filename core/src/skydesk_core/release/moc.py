@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skydesk_core.release.healpix import ORDER, to_hp29
-from skydesk_core.release.hips_pixels import find_data, make_wcs
+from skydesk_core.release.hips_pixels import band_folder, find_data, make_wcs
 from skydesk_core.release.manifest import MocEntry
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def write_mocs(
     made = "pixels" if bands else "outlines"
     entries = [_write(folder, SURVEY_FILE, whole, None, made)]
     for band, moc in bands.items():
-        entries.append(_write(folder, f"moc/deep_coadd/band_{band}.fits", moc, band, made))
+        entries.append(_write(folder, f"moc/deep_coadd/{band_folder(band)}.fits", moc, band, made))
     return tuple(entries), bands
 
 
