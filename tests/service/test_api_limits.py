@@ -194,6 +194,12 @@ def test_a_request_that_is_too_large_is_refused(synthetic_home: Path, tmp_path: 
         )
         assert many.status_code == 413
         assert "fields" in many.text
+        nested = client.put(
+            "/api/sharing/u-ann",
+            content=b"[" + b"[]," * 3_000_000 + b"[]]",
+            headers={**bearer(), "Content-Type": "application/json"},
+        )
+        assert nested.status_code == 413
 
 
 def test_the_log_tells_who_asked_what_without_secrets(synthetic_home: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 # Bodies of these go straight to disk, with a quota of their own.
 _STREAMED = ("/files/", "/api/files/")
 _LONGEST_AGENT = 200
+_JSON_BYTES = 8_000_000
 
 
 class AccessMiddleware:
@@ -61,9 +62,12 @@ class AccessMiddleware:
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         state = scope.setdefault("state", {})
         bounded = not scope["path"].startswith(_STREAMED)
+        kind = headers.get("content-type", "").split(";")[0].strip().lower()
+        # What is read as JSON becomes objects of many times its size.
+        limit = min(self._request_bytes, _JSON_BYTES) if kind.endswith("json") else self._request_bytes
         try:
-            if bounded and _announced(headers) > self._request_bytes:
-                refusal = TooLargeError(self._too_large())
+            if bounded and _announced(headers) > limit:
+                refusal = _too_large(limit)
                 answer = render_error(
                     scope["path"],
                     status=refusal.status,
@@ -73,30 +77,11 @@ class AccessMiddleware:
                 )
                 await answer(scope, receive, exchange.send)
                 return
-            source = self._bounded(receive) if bounded else receive
-            await self._app(scope, source, exchange.send)
+            await self._app(scope, _bounded(receive, limit) if bounded else receive, exchange.send)
         finally:
             if (ticket := state.get("ticket")) is not None:
                 self._limits().leave(ticket)
             self._record(exchange, headers)
-
-    def _too_large(self) -> str:
-        return f"the request is larger than the {self._request_bytes} bytes that one may have"
-
-    def _bounded(self, receive: Receive) -> Receive:
-        total = 0
-
-        async def read() -> Message:
-            # What is sent in chunks announces no size: it is counted while it comes.
-            nonlocal total
-            message = await receive()
-            if message["type"] == "http.request":
-                total += len(message.get("body", b""))
-                if total > self._request_bytes:
-                    raise TooLargeError(self._too_large())
-            return message
-
-        return read
 
     def _record(self, exchange: _Exchange, headers: Headers) -> None:
         seconds = time.perf_counter() - exchange.begin
@@ -145,6 +130,26 @@ class _Exchange:
             self.bytes += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
         await self._send(message)
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"the request is larger than the {limit} bytes that one may have")
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    total = 0
+
+    async def read() -> Message:
+        # What is sent in chunks announces no size: it is counted while it comes.
+        nonlocal total
+        message = await receive()
+        if message["type"] == "http.request":
+            total += len(message.get("body", b""))
+            if total > limit:
+                raise _too_large(limit)
+        return message
+
+    return read
 
 
 def _announced(headers: Headers) -> int:

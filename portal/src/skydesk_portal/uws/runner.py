@@ -247,8 +247,6 @@ class JobRunner:
         try:
             context.folder.mkdir(parents=True)
             return self.executors[job.kind].execute(job, context), None
-        except PortalError as failure:
-            return [], JobError(str(failure), failure.code, failure.retryable)
         except Exception as failure:  # noqa: BLE001 - whatever an executor raises must end as the job's error
             if _is_disk_full(failure):
                 get_logger().error("the disk is full", error=str(failure))
@@ -256,6 +254,8 @@ class JobRunner:
                     "the platform's disk is full: the result could not be written; try again later"
                 )
                 return [], JobError(str(full), full.code, transient=True)
+            if isinstance(failure, PortalError):
+                return [], JobError(str(failure), failure.code, failure.retryable)
             get_logger().exception("job failed unexpectedly")
             return [], JobError("something went wrong inside the service", "internal")
 
