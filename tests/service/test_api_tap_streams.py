@@ -252,6 +252,10 @@ def test_rows_lead_to_services(live_services: LiveServices) -> None:
     found = objects[1].getdatalink()
     assert {str(link["ID"]) for link in found} == {str(objects[1]["objectId"])}
     assert len(list(objects.iter_datalinks(preserve_order=True))) == 2
+    series = objects.get_adhocservice_by_id("timeseries-objectid")
+    address = next(param.value for param in series.params if param.name == "accessURL")
+    query = {"ID": str(objects[0]["objectId"]), "TABLE": "demo.Object", "RESPONSEFORMAT": "csv"}
+    assert len(session.get(address, params=query).text.splitlines()) == 21
     # A result that names nothing has no descriptor.
     with pytest.raises(pyvo.dal.DALServiceError):
         tap.search("SELECT COUNT(*) AS n FROM demo.Object").get_adhocservice_by_ivoid(

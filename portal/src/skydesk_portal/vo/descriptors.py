@@ -22,6 +22,9 @@ _TABLES = {
 }
 """Tables by the name of the column that identifies their rows, in lower case."""
 
+_LIGHT_CURVES = {"Object": "ForcedSource", "DiaObject": "ForcedSourceOnDiaObject"}
+"""Tables with the fluxes of another one's rows over time."""
+
 _DATASET_IDS = ("obs_publisher_did", "dataid")
 
 
@@ -88,7 +91,7 @@ def service_resource(
     name
         Its ID in the document.
     standard
-        Identifier of the standard that it follows.
+        Identifier of the standard that it follows, empty for a service of our own.
     url
         Its address.
     params
@@ -103,9 +106,13 @@ def service_resource(
     """
     inputs = "\n".join(param.xml() for param in params)
     text = f"<DESCRIPTION>{escape(description)}</DESCRIPTION>\n" if description else ""
-    return (
-        f"<RESOURCE type='meta' utype='adhoc:service' ID={quoteattr(name)}>\n{text}"
+    follows = (
         f"<PARAM name='standardID' datatype='char' arraysize='*' value={quoteattr(standard)}/>\n"
+        if standard
+        else ""
+    )
+    return (
+        f"<RESOURCE type='meta' utype='adhoc:service' ID={quoteattr(name)}>\n{text}{follows}"
         f"<PARAM name='accessURL' datatype='char' arraysize='*' value={quoteattr(url)}/>\n"
         f"<GROUP name='inputParams'>\n{inputs}\n</GROUP>\n</RESOURCE>\n"
     )
@@ -146,14 +153,27 @@ def describe_services(
                 f"cutout-{key}", SODA_SYNC, f"{url}/api/cutout/sync", [link, *_REGION], "Part of the image"
             )
         elif key in _TABLES and column.datatype == "long" and len(releases) == 1:
-            table = catalog.find_table(f"{next(iter(releases))}.{_TABLES[key]}")
-            if table is None:
+            made = _row_services(key, link, next(iter(releases)), catalog, url)
+            if not made:
                 continue
-            fixed = InputParam("TABLE", value=table.full_name)
-            xml += service_resource(
-                f"datalink-{key}", LINKS, f"{url}/api/datalink/links", [link, fixed], f"What belongs to the row of {table.name}"
-            )  # fmt: skip
+            xml += made
         else:
             continue
         ids.append((column.name, field_id))
     return Descriptors(xml, tuple(ids))
+
+
+def _row_services(key: str, link: InputParam, release: str, catalog: Catalog, url: str) -> str:
+    table = catalog.find_table(f"{release}.{_TABLES[key]}")
+    if table is None:
+        return ""
+    params = [link, InputParam("TABLE", value=table.full_name)]
+    text = f"What belongs to the row of {table.name}"
+    xml = service_resource(f"datalink-{key}", LINKS, f"{url}/api/datalink/links", params, text)
+    curve = catalog.find_table(f"{release}.{_LIGHT_CURVES.get(table.name, '')}")
+    if curve is not None:
+        params.append(InputParam("RESPONSEFORMAT", value="votable"))
+        xml += service_resource(
+            f"timeseries-{key}", "", f"{url}/api/datalink/timeseries", params, "Fluxes over time, as a table"
+        )
+    return xml
