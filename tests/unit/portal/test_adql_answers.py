@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from lsst.sphgeom import Angle as SphereAngle
 from lsst.sphgeom import Box, Circle, ConvexPolygon, Ellipse, LonLat, UnitVector3d
 
 from skydesk_portal.adql import translate
+from skydesk_portal.adql.udfs import UDFS
 from skydesk_portal.models.tables import Catalog, ColumnInfo, SchemaInfo, TableInfo
 from skydesk_portal.storage.duckdb_functions import register_functions
 
@@ -247,6 +249,46 @@ def test_relations_of_regions_follow_sphgeom(engine: duckdb.DuckDBPyConnection) 
         if inner or outer:
             assert meet == 1
         assert relation is not None
+
+
+@pytest.mark.parametrize("radius", ["0.5", "0.5 + 0 * dec"])
+def test_circles_and_circles(radius: str, engine: duckdb.DuckDBPyConnection) -> None:
+    everything = set(range(COUNT_ALL))
+    apart = SkyCoord(RA, DEC, unit="deg").separation(SkyCoord(53.1, -28.1, unit="deg")).deg
+    each = f"CIRCLE(ra, dec, {radius})"
+    meet = set(np.flatnonzero(apart <= 2.5).tolist())
+    assert ids(engine, f"1 = INTERSECTS({each}, CIRCLE(53.1, -28.1, 2))") == meet
+    assert ids(engine, f"1 = INTERSECTS(CIRCLE(53.1, -28.1, 2), {each})") == meet
+    assert ids(engine, f"0 = INTERSECTS({each}, CIRCLE(53.1, -28.1, 2))") == everything - meet
+    assert ids(engine, f"1 = CONTAINS({each}, CIRCLE(53.1, -28.1, 2))") == set(
+        np.flatnonzero(apart <= 1.5).tolist()
+    )
+    assert ids(engine, f"1 = CONTAINS({each}, CIRCLE(53.1, -28.1, 0.4))") == set()
+    assert ids(engine, f"1 = CONTAINS(CIRCLE(53.1, -28.1, 0.4), {each})") == set(
+        np.flatnonzero(apart <= 0.1).tolist()
+    )
+    assert ids(engine, f"1 = CONTAINS({each}, CIRCLE(53.1, -28.1, 180))") == everything
+
+
+def test_every_declared_function_can_be_called(engine: duckdb.DuckDBPyConnection) -> None:
+    samples = {
+        "DOUBLE PRECISION": "0.5",
+        "INTEGER": "3",
+        "BIGINT": "4",
+        "VARCHAR": "'a'",
+        "TIMESTAMP": "when_",
+    }
+    for form, meaning in UDFS.values():
+        call, arguments, gives = re.fullmatch(r"(\w+)\((.*)\) -> (.+)", form).groups()  # type: ignore[union-attr]
+        given = [samples[argument.split(" ", 1)[1]] for argument in arguments.split(", ")]
+        if call.endswith("CPoly"):
+            given = ["ra", "dec", "0", "0", "9", "0", "9", "9"]
+        ((found,),) = ask(
+            engine, f"SELECT TOP 1 {call}({', '.join(given)}) FROM t.Sky GROUP BY ra, dec, when_"
+        )
+        kinds = {"DOUBLE PRECISION": float, "INTEGER": int, "BIGINT": int, "VARCHAR": str, "POINT": list}
+        assert isinstance(found, kinds[gives]), form
+        assert meaning.endswith((".", "north through east."))
 
 
 FUNCTIONS: dict[str, float | None] = {

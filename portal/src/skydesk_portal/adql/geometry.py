@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skydesk_portal.adql import dialect
+from skydesk_portal.adql.polygons import crosses_itself, is_convex, project, triangulate, unit_vector
 from skydesk_portal.exceptions import QueryError
 from skydesk_portal.models.regions import polygon_area_deg2
 
@@ -34,9 +35,6 @@ MAX_RANGES = 8
 MAX_INNER_RANGES = 12
 MIN_INNER_DEG = 0.2
 """Circles from this radius on are told which cells lie inside; measured, it saves a third of a cone of 1 degree."""
-
-MAX_CORNERS = 1000
-"""Corners of a polygon that is not convex."""
 
 MAX_PIECES = 24
 """Convex pieces that are written as SQL; a polygon of more is tested by the function for stored regions."""
@@ -164,6 +162,22 @@ def within_sql(a: Point, b: Point, radius: Value, operator: str = "<=") -> str:
     return f"({haversine(a, b)} {operator} {limit * (1 + 1e-15) if operator == '<=' else limit!r})"
 
 
+def combined(a: Value, b: Value, operator: str) -> Value:
+    """Return the sum or the difference of two radii."""
+    sql = f"(({a.sql}) {operator} ({b.sql}))"
+    if a.number is None or b.number is None:
+        return Value(sql)
+    number = a.number + b.number if operator == "+" else a.number - b.number
+    return Value(repr(number), number)
+
+
+def or_everywhere(exact: str, a: Point, b: Point, radius: Value) -> str:
+    """Return SQL that also holds for all positions where a radius covers the whole sky."""
+    if radius.number is not None and radius.number < 180:
+        return exact
+    return f"({exact} OR (({radius.sql}) BETWEEN 180 AND 1e300 AND {haversine(a, b)} <= 2))"
+
+
 def negated(point: Point, exact: str) -> str:
     """Return SQL that tells whether a position lies outside; null where a coordinate is null or NaN."""
     return dialect.guarded(f"(NOT {exact})", _loose(point))
@@ -173,11 +187,6 @@ def chosen(point: Point | None, exact: str) -> str:
     """Return SQL of 1 for inside and 0 for outside; null where a coordinate is null or NaN."""
     sql = f"CAST({exact} AS INTEGER)"
     return sql if point is None else dialect.guarded(sql, _loose(point))
-
-
-def _unit(ra_deg: float, dec_deg: float) -> np.ndarray:
-    ra, dec = math.radians(ra_deg), math.radians(dec_deg)
-    return np.array([math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec)])
 
 
 def make_polygon(corners: list[tuple[float, float]]) -> Polygon:
@@ -207,103 +216,25 @@ def make_polygon(corners: list[tuple[float, float]]) -> Polygon:
         kept.pop()
     if len(kept) < 3:
         raise QueryError("a polygon needs at least three different corners")
-    vectors = [_unit(*corner) for corner in kept]
+    vectors = [unit_vector(*corner) for corner in kept]
     middle = np.sum(vectors, axis=0)
     if np.linalg.norm(middle) < 1e-9 or min(float(v @ middle) for v in vectors) <= 0:
         raise QueryError("a polygon must be smaller than a hemisphere")
     polygon = Polygon(tuple(kept))
-    flat = _project(polygon)[1]
-    if not _is_convex(flat) and _crosses_itself(flat):
+    flat = project(polygon.corners)[1]
+    if not is_convex(flat) and crosses_itself(flat):
         raise QueryError("the edges of the polygon cross each other")
     return polygon
 
 
-def _project(polygon: Polygon) -> tuple[list[np.ndarray], np.ndarray]:
-    # In the gnomonic projection great circles are straight lines, so planar geometry holds.
-    vectors = [_unit(*corner) for corner in polygon.corners]
-    middle = np.sum(vectors, axis=0)
-    middle /= np.linalg.norm(middle)
-    north = np.array([0.0, 0.0, 1.0]) if abs(middle[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
-    east = np.cross(north, middle)
-    east /= np.linalg.norm(east)
-    up = np.cross(middle, east)
-    flat = np.array([[v @ east / (v @ middle), v @ up / (v @ middle)] for v in vectors])
-    return vectors, flat
-
-
-def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
-    return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
-
-
-def _crosses_itself(flat: np.ndarray) -> bool:
-    n = len(flat)
-    if n > MAX_CORNERS:
-        raise QueryError(f"a polygon that is not convex may have {MAX_CORNERS} corners at most")
-    a, b = flat, np.roll(flat, -1, axis=0)
-
-    def side(start: np.ndarray, end: np.ndarray, points: np.ndarray) -> np.ndarray:
-        d, p = end - start, points[None] - start[:, None]
-        return np.sign(d[:, None, 0] * p[..., 1] - d[:, None, 1] * p[..., 0])
-
-    from_a, from_b = side(a, b, a), side(a, b, b)
-    apart = from_a * from_b < 0
-    crossing = apart & apart.T
-    near = np.arange(n)
-    for step in (-1, 0, 1):
-        crossing[near, (near + step) % n] = False
-    return bool(crossing.any())
-
-
-def _triangulate(flat: np.ndarray) -> list[list[int]]:
-    area = sum(_turn(np.zeros(2), flat[i - 1], flat[i]) for i in range(len(flat)))
-    left = list(range(len(flat))) if area >= 0 else list(range(len(flat)))[::-1]
-    if all(_turn(flat[left[i - 2]], flat[left[i - 1]], flat[left[i]]) >= -1e-15 for i in range(len(left))):
-        return [left]
-    out: list[list[int]] = []
-    while len(left) > 3:
-        for i in range(len(left)):
-            a, b, c = left[i - 1], left[i], left[(i + 1) % len(left)]
-            if _turn(flat[a], flat[b], flat[c]) <= 0:
-                continue
-            inside = any(
-                min(
-                    _turn(flat[a], flat[b], flat[p]),
-                    _turn(flat[b], flat[c], flat[p]),
-                    _turn(flat[c], flat[a], flat[p]),
-                )
-                >= 0
-                for p in left
-                if p not in (a, b, c)
-            )
-            if not inside:
-                out.append([a, b, c])
-                left.pop(i)
-                break
-        else:
-            raise QueryError("the edges of the polygon cross each other")
-    return [*out, left]
-
-
-def _is_convex(flat: np.ndarray) -> bool:
-    a, b, c = np.roll(flat, 1, axis=0), flat, np.roll(flat, -1, axis=0)
-    turn = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    if not (bool((turn >= -1e-15).all()) or bool((turn <= 1e-15).all())):
-        return False
-    # A star that winds twice turns to one side only as well.
-    steps = b - a
-    after = np.roll(steps, -1, axis=0)
-    angles = np.arctan2(steps[:, 0] * after[:, 1] - steps[:, 1] * after[:, 0], (steps * after).sum(axis=1))
-    return abs(float(angles.sum())) < 3 * math.pi
-
-
 def polygon_sql(point: Point, polygon: Polygon) -> str:
     """Return SQL that tells whether a position lies in a polygon, edges included; false where it is NaN."""
-    vectors, flat = _project(polygon)
-    if len(flat) > MAX_PIECES and not _is_convex(flat):
+    vectors, flat = project(polygon.corners)
+    if len(flat) > MAX_PIECES and not is_convex(flat):
         # The pieces would be many; the winding number is quicker.
         return f"coalesce(skydesk_region_has({_text_sql(polygon)}, {point.ra.sql}, {point.dec.sql}), FALSE)"
     parts = []
-    for piece in _triangulate(flat):
+    for piece in triangulate(flat):
         edges = []
         center = np.sum([vectors[i] for i in piece], axis=0)
         for i, j in zip(piece, piece[1:] + piece[:1], strict=True):
@@ -451,7 +382,7 @@ def region_moc(region: Shape, depth: int | None = None) -> MOC | None:
         case Ellipse(center, Value(number=float(major))):
             return region_moc(Circle(center, Value("", abs(major) / 3600.0 * 1.01)))
         case Polygon(corners):
-            vectors = [_unit(*corner) for corner in corners]
+            vectors = [unit_vector(*corner) for corner in corners]
             middle = np.sum(vectors, axis=0)
             middle /= np.linalg.norm(middle)
             size = max(math.degrees(math.acos(min(1.0, float(v @ middle)))) for v in vectors)
@@ -573,7 +504,7 @@ def area_of(region: Shape) -> str:
 
 def polygon_area(polygon: Polygon) -> float:
     """Return the area of a polygon in square degrees."""
-    return polygon_area_deg2(np.array([_unit(*corner) for corner in polygon.corners]))
+    return polygon_area_deg2(np.array([unit_vector(*corner) for corner in polygon.corners]))
 
 
 def centroid_of(region: Shape) -> Point:
@@ -590,7 +521,7 @@ def centroid_of(region: Shape) -> Point:
         case Circle(center, _) | RegionColumn(_, Point() as center):
             return center
         case Polygon(corners):
-            middle = np.sum([_unit(*corner) for corner in corners], axis=0)
+            middle = np.sum([unit_vector(*corner) for corner in corners], axis=0)
             ra = math.degrees(math.atan2(middle[1], middle[0])) % 360
             dec = math.degrees(math.atan2(middle[2], math.hypot(middle[0], middle[1])))
             return Point(Value(dialect.double(ra), ra), Value(dialect.double(dec), dec))

@@ -279,6 +279,19 @@ class GeometryWriter:
         ranges = geo.index_ranges(region)
         return "" if ranges is None else geo.index_predicate(point.index_key, ranges)
 
+    def _circles(self, name: str, inner: geo.Circle, outer: geo.Circle) -> _Inside:
+        """Write the relation of two circles as one of their centres, which the index knows."""
+        reach = geo.combined(outer.radius, inner.radius, "+" if name == "INTERSECTS" else "-")
+        one, two = inner.center, outer.center
+        exact = geo.within_sql(one, two, reach)
+        if name == "CONTAINS":
+            exact = geo.or_everywhere(exact, one, two, outer.radius)
+        if geo.is_constant(one):
+            one, two = two, one
+        large = outer.radius.number is None or outer.radius.number >= 180
+        prefilter = "" if large or reach.number is None else self._prefilter(one, geo.Circle(two, reach))
+        return _Inside(exact, prefilter, one)
+
     def _sure(self, point: geo.Point, region: geo.Shape) -> str:
         """Write what holds only for positions that are sure to lie in a region, by their index; empty if nothing."""
         ranges = geo.inner_ranges(region) if point.index_key is not None else []
@@ -295,6 +308,8 @@ class GeometryWriter:
             if isinstance(inner, geo.Point):
                 exact, prefilter = geo.exact_predicate(inner, outer), self._prefilter(inner, outer)
                 return _Inside(exact, prefilter, inner, self._sure(inner, outer) if prefilter else "")
+            if isinstance(inner, geo.Circle) and isinstance(outer, geo.Circle):
+                return self._circles(name, inner, outer)
             return _Inside(geo.relation_sql(name, inner, outer))
         except QueryError as error:
             raise self._placed(node, error) from error
