@@ -19,9 +19,7 @@ from tests.support.adql import CATALOG, QueryMaker, open_engine
 from tests.unit.portal.test_adql_translate import ACCEPTED, REFUSED
 
 SOAK_CASES = int(os.environ.get("SKYDESK_SOAK_CASES", "100000"))
-LEAKS = re.compile(
-    r"duckdb|sqlglot|binder|skydesk_|hp29|hp14|\\bt\\d+\\.|anonymous|traceback", re.IGNORECASE
-)
+LEAKS = re.compile(r"duckdb|sqlglot|binder|skydesk_|hp29|hp14|\\bt\\d+\\.|anonymous|traceback", re.IGNORECASE)
 VALUES = (duckdb.ConversionException, duckdb.OutOfRangeException)
 """Errors that the values in the rows cause, not the query."""
 WORDS = [
