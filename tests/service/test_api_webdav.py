@@ -126,6 +126,61 @@ def test_conditions_and_locks_are_kept(ann: httpx.Client, home: Path) -> None:
     assert (home / "not-yet.txt").read_bytes() == b""
 
 
+def test_what_is_written_about_a_file_follows_it(ann: httpx.Client, live_services: LiveServices) -> None:
+    body = '<propertyupdate xmlns="DAV:"><set><prop><note xmlns="urn:x">a &lt; b</note></prop></set></propertyupdate>'
+    ann.put("/files/ann/noted.txt", content=b"1")
+    assert ann.request("PROPPATCH", "/files/ann/noted.txt", content=body).status_code == 207
+    ann.request("MKCOL", "/files/ann/place")
+    ann.request("MOVE", "/files/ann/noted.txt", headers={"Destination": "/files/ann/place/noted.txt"})
+    ann.request("COPY", "/files/ann/place", headers={"Destination": "/files/ann/copied"})
+    for folder in ("place", "copied"):
+        assert (
+            propfind(ann, f"/files/ann/{folder}/noted.txt", "0").popitem()[1].findtext("{urn:x}note")
+            == "a < b"
+        )
+    # It is WebDAV's own and no property of the node.
+    assert "urn:x" not in ann.get("/api/files/nodes/ann/place/noted.txt").text
+    ann.delete("/files/ann/place")
+    ann.put("/files/ann/noted.txt", content=b"2")
+    assert propfind(ann, "/files/ann/noted.txt", "0").popitem()[1].findtext("{urn:x}note") is None
+    assert (
+        ann.request(
+            "PROPPATCH", "/files/ann/noted.txt", content=body.replace("a &lt;", "x" * 20_000)
+        ).status_code
+        == 207
+    )
+    assert propfind(ann, "/files/ann/noted.txt", "0").popitem()[1].findtext("{urn:x}note") is None
+    assert "200 OK" not in ann.request("PROPPATCH", "/files/", content=body).text
+
+
+def test_a_large_file_passes_in_pieces(ann: httpx.Client, home: Path) -> None:
+    """The process holds a few pieces of a file at a time, however large the file is."""
+    piece, count = os.urandom(1 << 20), 192
+    largest = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal largest
+        for _ in range(count):
+            largest = max(largest, resident_bytes())
+            yield piece
+
+    before = resident_bytes()
+    assert ann.put("/files/ann/large.bin", content=pieces()).status_code == 201
+    assert (home / "large.bin").stat().st_size == count << 20
+    received = 0
+    with ann.stream("GET", "/files/ann/large.bin") as answer:
+        for chunk in answer.iter_bytes():
+            received += len(chunk)
+            largest = max(largest, resident_bytes()) if received % (1 << 24) < len(chunk) else largest
+    assert received == count << 20
+    assert largest - before < 96 << 20
+    ann.delete("/files/ann/large.bin")
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 @pytest.mark.requirement("DMS-LSP-REQ-0027")
 def test_nobody_elses_files_exist(live_services: LiveServices, ann: httpx.Client, home: Path) -> None:
     (home / "secret.txt").write_text("mine")

@@ -267,7 +267,9 @@ class Factory:
 
     @cached_property
     def _files(self) -> FilesService:
-        return FilesService(self.settings.users, self.settings.portal.files_bytes, self.settings.url)
+        store = NodePropertyStore(self.settings.home / "files.sqlite")
+        limit = self.settings.portal.files_bytes
+        return FilesService(self.settings.users, limit, self.settings.url, store)
 
     def create_files_service(self) -> FilesService:
         """Return the files of people."""
@@ -275,9 +277,8 @@ class Factory:
 
     @cached_property
     def _vospace(self) -> VospaceService:
-        store = NodePropertyStore(self.settings.home / "files.sqlite")
         seconds = self.settings.portal.link_seconds
-        return VospaceService(self._files, store, self._signer, self._jobs, self.settings.url, seconds)
+        return VospaceService(self._files, self._signer, self._jobs, self.settings.url, seconds)
 
     def create_vospace_service(self) -> VospaceService:
         """Return the files of people as nodes of a VOSpace."""

@@ -16,8 +16,9 @@ from urllib.parse import unquote, urlsplit
 from skydesk_portal.exceptions import FileSpaceError, ForbiddenError, NotFoundError
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.storage.files import FileFacts, HomeFolder, PendingFile, split_path
+from skydesk_portal.storage.vospace import NodePropertyStore
 
-__all__ = ["AUTHORITY", "SCOPE", "FileContent", "FilesService"]
+__all__ = ["AUTHORITY", "SCOPE", "FileContent", "FilesService", "media_type_of", "plain_path"]
 
 SCOPE = "write:files"
 """The scope that reading and writing one's own files takes; it is the only one, as on the RSP."""
@@ -31,6 +32,17 @@ _BLOCK_BYTES = 1 << 18
 _TYPES = {".vot": "application/x-votable+xml", ".parquet": "application/vnd.apache.parquet",
           ".fits": "application/fits", ".ipynb": "application/x-ipynb+json", ".md": "text/markdown"}  # fmt: skip
 _HTTP_PREFIXES = ("/files/", "/api/files/content/", "/api/files/nodes/", "/api/files/")
+
+
+def plain_path(path: str) -> str:
+    """Return a path with one slash before each name and none at the end.
+
+    Raises
+    ------
+    UsageError
+        If it is not spelled plainly.
+    """
+    return "/" + "/".join(split_path(path))
 
 
 def media_type_of(name: str) -> str:
@@ -94,10 +106,13 @@ class FilesService:
         How much the home folder of one user may hold.
     url
         Public base address.
+    properties
+        What people wrote about their files.
     """
 
-    def __init__(self, users: Path, limit_bytes: int, url: str) -> None:
+    def __init__(self, users: Path, limit_bytes: int, url: str, properties: NodePropertyStore) -> None:
         self._users = users
+        self.properties = properties
         self.limit_bytes = limit_bytes
         self._url = url
         self._lock = threading.Lock()
@@ -251,6 +266,39 @@ class FilesService:
         finally:
             pending.discard()
         self.note_change(identity, pending.size_bytes)
+
+    def remove(self, identity: Identity, path: str) -> None:
+        """Remove a file, or a folder with all that is in it, and what was written about it.
+
+        Raises
+        ------
+        NotFoundError
+            If nothing is there.
+        """
+        home, parts = self.locate(identity, path)
+        home.remove(parts)
+        self.note_change(identity)
+        self.properties.remove(plain_path(path))
+
+    def move(self, identity: Identity, source: str, target: str) -> None:
+        """Give something another place; what was written about it follows.
+
+        Raises
+        ------
+        FileConflictError
+            If the target lies inside the source, or is a folder that is not empty.
+        NotFoundError
+            If there is no source, or no folder for the target.
+        """
+        home, old = self.locate(identity, source)
+        _, new = self.locate(identity, target)
+        home.move(old, new)
+        self.properties.move(plain_path(source), plain_path(target))
+
+    def copy_properties(self, source: str, target: str) -> None:
+        """Let a copy have what was written about the original."""
+        self.properties.remove(plain_path(target))
+        self.properties.set_all(plain_path(target), self.properties.get_all(plain_path(source)))
 
     def measure_bytes(self, identity: Identity) -> int:
         """Return how much a home folder holds, at most a minute old."""

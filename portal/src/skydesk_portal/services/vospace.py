@@ -21,11 +21,10 @@ from skydesk_portal.models.vospace import (
     Transfer,
 )
 from skydesk_portal.services.execution import owner_of
-from skydesk_portal.services.files import AUTHORITY, FilesService, media_type_of
+from skydesk_portal.services.files import AUTHORITY, FilesService, media_type_of, plain_path
 from skydesk_portal.services.jobs import JobService
 from skydesk_portal.services.signing import LinkSigner
 from skydesk_portal.storage.files import FileFacts, split_path
-from skydesk_portal.storage.vospace import NodePropertyStore
 from skydesk_portal.uws.runner import JobContext
 from skydesk_portal.vo.vospace import transfer_xml
 
@@ -60,8 +59,6 @@ class VospaceService:
     ----------
     files
         The files of people.
-    properties
-        What people wrote about their nodes.
     signer
         Signs addresses that work by themselves.
     jobs
@@ -75,18 +72,20 @@ class VospaceService:
     def __init__(
         self,
         files: FilesService,
-        properties: NodePropertyStore,
         signer: LinkSigner,
         jobs: JobService,
         url: str,
         link_seconds: float,
     ) -> None:
-        self._files, self._properties, self._signer, self._jobs = files, properties, signer, jobs
+        self._files, self._signer, self._jobs = files, signer, jobs
+        self._properties = files.properties
         self._url, self._link_seconds = url, link_seconds
 
     def uri_of(self, path: str) -> str:
         """Return the ``vos://`` address of a path ``/NAME/…``."""
-        return f"vos://{AUTHORITY}{_plain(path)}".replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+        return (
+            f"vos://{AUTHORITY}{plain_path(path)}".replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+        )
 
     def path_of(self, uri: str) -> str:
         """Return the path ``/NAME/…`` of a node's address.
@@ -101,7 +100,7 @@ class VospaceService:
             raise UsageError(
                 f"{uri[:60]} is not the address of a node here: they begin with vos://{AUTHORITY}/"
             )
-        return _plain(path)
+        return plain_path(path)
 
     def get_node(
         self,
@@ -137,7 +136,7 @@ class VospaceService:
         NotFoundError
             If there is none, or it is another's.
         """
-        path = _plain(path)
+        path = plain_path(path)
         if path == "/":
             home = self.get_node(identity, f"/{identity.name}", limit=0, detail=detail)
             shown = [] if limit == 0 else [replace(home, children=None)]
@@ -187,7 +186,9 @@ class VospaceService:
             }
             if not facts.is_folder:
                 properties["type"] = media_type_of(facts.name)
-            properties = {_CORE + name: value for name, value in properties.items()} | told
+            properties = {_CORE + name: value for name, value in properties.items()}
+            # WebDAV's own properties lie beside them under names that are no URIs.
+            properties |= {uri: value for uri, value in told.items() if not uri.startswith(" ")}
         children: list[NodeView] | None = [] if facts.is_folder else None
         return NodeView(self.uri_of(path), facts.is_folder, properties, frozenset(_FIXED), children)
 
@@ -239,12 +240,12 @@ class VospaceService:
         return self.get_node(identity, path)
 
     def _set(self, path: str, changes: dict[str, str | None]) -> None:
-        if any(":" not in uri or len(uri) > 255 for uri in changes):
+        if any(":" not in uri or len(uri) > 255 or any(map(str.isspace, uri)) for uri in changes):
             raise UsageError("the name of a property is a URI")
         self._properties.set_all(path, changes)
 
     def _checked(self, path: str, wanted: NodeRequest) -> str:
-        path = _plain(path)
+        path = plain_path(path)
         if self.path_of(wanted.uri) != path:
             raise UsageError("the node in the document is not the one of the address")
         return path
@@ -257,11 +258,8 @@ class VospaceService:
         NotFoundError
             If there is none.
         """
-        path = _plain(path)
-        home, parts = self._files.locate(identity, path)
-        home.remove(parts)
-        self._files.note_change(identity)
-        self._properties.remove(path)
+        path = plain_path(path)
+        self._files.remove(identity, path)
 
     def negotiate(self, identity: Identity, transfer: Transfer) -> list[Endpoint]:
         """Return where the bytes of a node are fetched or sent.
@@ -328,7 +326,7 @@ class VospaceService:
         expires, signature
             From the address.
         """
-        path = _plain(path)
+        path = plain_path(path)
         what = f"{'GET' if method == 'HEAD' else method} {CONTENT}{quote(path)}"
         if not expires.isdigit() or not self._signer.check(what, int(expires), signature):
             return None
@@ -356,8 +354,7 @@ class VospaceService:
         if transfer.keep_bytes:
             self._copy(identity, source, target, facts)
         else:
-            home.move(old, new)
-            self._properties.move(source, target)
+            self._files.move(identity, source, target)
         return target
 
     def _copy(self, identity: Identity, source: str, target: str, facts: FileFacts) -> None:
@@ -369,7 +366,7 @@ class VospaceService:
         else:
             with self._files.open_for(identity, source) as content:
                 self._files.write_all(identity, target, content.stream, facts.size_bytes)
-        self._properties.set_all(target, self._properties.get_all(source))
+        self._files.copy_properties(source, target)
 
     def pull(self, identity: Identity, transfer: Transfer) -> None:
         """Fetch the result of a job, or another file, into a node.
@@ -402,10 +399,6 @@ class VospaceService:
         if not endpoint.startswith(self._url + "/api/") or len(steps) < 4 or steps[-2] != "results":
             return None
         return self._jobs.result_path(identity, steps[-3], steps[-1])[0]
-
-
-def _plain(path: str) -> str:
-    return "/" + "/".join(split_path(path))
 
 
 def transfer_parameters(transfer: Transfer) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 from wsgidav.dav_error import DAVError, PRECONDITION_CODE_PropfindFiniteDepth
 from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
@@ -24,6 +25,8 @@ IDENTITY = "skydesk.identity"
 """Key of the request's environment under which the caller stands."""
 
 _BLOCK_BYTES = 1 << 18
+_OWN = " "  # no URI begins with it, which VOSpace's names do
+_PROPERTIES, _PROPERTY_BYTES = 100, 16_384
 
 type Environ = dict[str, Any]
 type WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -68,9 +71,7 @@ class _Resource:
 
     def move_recursive(self, dest_path: str) -> list[Any]:
         with _told():
-            home, source = self.files.locate(_caller(self.environ), self.path)
-            _, target = self.files.locate(_caller(self.environ), dest_path)
-            home.move(source, target)
+            self.files.move(_caller(self.environ), self.path, dest_path)
         return []
 
     def support_recursive_delete(self) -> bool:
@@ -78,10 +79,7 @@ class _Resource:
 
     def delete(self) -> list[Any]:
         with _told():
-            identity = _caller(self.environ)
-            home, parts = self.files.locate(identity, self.path)
-            home.remove(parts)
-            self.files.note_change(identity)
+            self.files.remove(_caller(self.environ), self.path)
         self.remove_all_locks(recursive=True)  # type: ignore[attr-defined]
         return []
 
@@ -171,6 +169,7 @@ class _File(_Resource, DAVNonCollection):
         identity = _caller(self.environ)
         with _told(), self.files.open_for(identity, self.path) as content:
             self.files.write_all(identity, dest_path, content.stream, content.size_bytes)
+            self.files.copy_properties(self.path, dest_path)
 
 
 class _Sink:
@@ -237,6 +236,7 @@ class _Folder(_Resource, DAVCollection):
             home, parts = self.files.locate(_caller(self.environ), dest_path)
             if home.find(parts) is None:
                 home.make_folder(parts)
+            self.files.copy_properties(self.path, dest_path)
 
 
 class _Top(DAVCollection):
@@ -266,6 +266,52 @@ class _Top(DAVCollection):
 
 def _resource(path: str, environ: Environ, files: FilesService, facts: FileFacts) -> _File | _Folder:
     return (_Folder if facts.is_folder else _File)(path, environ, files, facts)
+
+
+class _Properties:
+    """What clients of WebDAV write about files, kept beside what those of VOSpace write."""
+
+    def __init__(self, files: FilesService) -> None:
+        self._files = files
+
+    def _path(self, url: str) -> str:
+        path = "/" + unquote(url).strip("/")
+        if path == "/":
+            raise DAVError(403, "nothing is kept about the folder above the home folders")
+        return path
+
+    def _all(self, url: str) -> dict[str, str]:
+        if not url.strip("/"):
+            return {}
+        found = self._files.properties.get_all(self._path(url))
+        return {name[1:]: value for name, value in found.items() if name.startswith(_OWN)}
+
+    def get_properties(self, url: str, environ: Environ | None = None) -> list[str]:
+        return list(self._all(url))
+
+    def get_property(self, url: str, name: str, environ: Environ | None = None) -> str | None:
+        return self._all(url).get(name)
+
+    def write_property(
+        self, url: str, name: str, value: bytes, dry_run: bool = False, environ: Environ | None = None
+    ) -> None:
+        known, path = self._all(url), self._path(url)
+        if len(value) > _PROPERTY_BYTES or len(name) > 1000 or len({*known, name}) > _PROPERTIES:
+            raise DAVError(507, "too much is written about this file")
+        if not dry_run:
+            self._files.properties.set_all(path, {_OWN + name: value.decode()})
+
+    def remove_property(
+        self, url: str, name: str, dry_run: bool = False, environ: Environ | None = None
+    ) -> None:
+        if not dry_run:
+            self._files.properties.set_all(self._path(url), {_OWN + name: None})
+
+    def remove_properties(self, url: str, environ: Environ | None = None) -> None:
+        self._files.properties.remove(self._path(url))
+
+    def copy_properties(self, source: str, target: str, environ: Environ | None = None) -> None:
+        self._files.copy_properties(self._path(source), self._path(target))
 
 
 class _Provider(DAVProvider):
@@ -333,6 +379,7 @@ def make_webdav(files: FilesService, mount: str) -> WsgiApp:
             "block_size": _BLOCK_BYTES,
             "suppress_version_info": True,
             "honor_mtime_header": True,
+            "property_manager": _Properties(files),
             "mutable_live_props": ["{DAV:}getlastmodified"],
         }
     )
