@@ -170,7 +170,6 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
     connection.close()
 
 
-@pytest.mark.requirement("DMS-API-REQ-0009")
 @pytest.mark.parametrize("query", ACCEPTED)
 def test_a_legitimate_query_is_translated_and_runs(query: str, engine: duckdb.DuckDBPyConnection) -> None:
     translation = translate(query, CATALOG)
