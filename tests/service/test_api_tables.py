@@ -10,6 +10,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -88,6 +89,12 @@ def positions(ann: httpx.Client, n: int = 400) -> Table:
     table["ra"].unit = table["dec"].unit = "deg"
     table["ra"].info.description = "where it was seen"
     return table
+
+
+def parquet(**columns: object) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue()
 
 
 def votable(table: Table) -> bytes:
@@ -190,9 +197,8 @@ def test_rows_are_appended_and_columns_fitted(ann: httpx.Client, name: str) -> N
     ann.put(f"{API}/{name}", content=b"id,ra,dec,s\n2,10.5,1.0,x\n1,10.25,2.0,y\n")
     more = ann.post(f"{API}/{name}/rows", content=b"DEC\tra\tid\n3.5\t11\t3\n")
     assert (more.json()["rows"], more.json()["version"]) == (3, 2)
-    out = io.BytesIO()
-    pq.write_table(pa.table({"id": pa.array([4], pa.int32()), "s": ["z"]}), out)
-    assert ann.post(f"{API}/{name}/rows", content=out.getvalue()).json()["rows"] == 4
+    more = ann.post(f"{API}/{name}/rows", content=parquet(id=pa.array([4], pa.int32()), s=["z"]))
+    assert more.json()["rows"] == 4
     rows = ask(ann, f"SELECT id, ra, dec, s FROM {name} ORDER BY id")
     assert rows == [
         ["1", "10.25", "2", "y"],
@@ -201,16 +207,19 @@ def test_rows_are_appended_and_columns_fitted(ann: httpx.Client, name: str) -> N
         ["4", "", "", "z"],
     ]
     for content, words in (
-        (b"id,strange\n1,2\n", "no column strange"), (b"id\nabc\n", "id"), (b"s\n5\n", "holds strings"),
-        (b"ra\n1\n2,3\n", "CSV"),
+        (b"id,strange\n1,2\n", "no column strange"), (parquet(s=[5]), "holds strings"),
+        (b"id\nabc\n", "id"), (b"ra\n1\n2,3\n", "CSV"),
     ):  # fmt: skip
         answer = ann.post(f"{API}/{name}/rows", content=content)
         assert answer.status_code == 400
         assert words in answer.json()["message"]
+    # What is a string in the table is read as one, leading zeros and all.
+    assert ann.post(f"{API}/{name}/rows", content=b"id,s\n5,007\n").status_code == 200
+    assert ask(ann, f"SELECT s FROM {name} WHERE id = 5") == [["007"]]
     for i in range(26):
         assert ann.post(f"{API}/{name}/rows", content=f"id\n{100 + i}\n".encode()).status_code == 200
     assert ask(ann, f"SELECT COUNT(*) AS n, SUM(id) AS s FROM {name}") == [
-        ["30", str(10 + sum(range(100, 126)))]
+        ["31", str(15 + sum(range(100, 126)))]
     ]
 
 
@@ -397,10 +406,8 @@ def test_a_bad_description_is_refused(ann: httpx.Client, name: str, content: byt
 
 
 @pytest.fixture
-def services(synthetic_home: object, tmp_path: object) -> Iterator[Factory]:
-    from pathlib import Path
-
-    home, releases = Path(str(tmp_path)) / "home", Path(str(synthetic_home)) / "releases"
+def services(synthetic_home: Path, tmp_path: Path) -> Iterator[Factory]:
+    home, releases = tmp_path / "home", synthetic_home / "releases"
     home.mkdir()
     (home / "releases").symlink_to(releases)
     portal = PortalConfig(tables_bytes=20_000, tables_undo_days=0, execution_seconds=1)
@@ -428,15 +435,23 @@ def test_a_quota_is_kept_and_its_figures_are_told(services: Factory) -> None:
     tables.create_table(who, "two", tables.read_content("x", text.encode()))
 
 
+def _age(folder: Path) -> None:
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+    for path in folder.iterdir():
+        os.utime(path, (long_ago, long_ago))
+
+
 def test_a_running_query_keeps_its_version_and_a_crash_the_old_one(
     services: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables, tap, who = services.create_table_service(), services.create_tap_service(), Identity("ann")
     old = "a\n" + "\n".join(["1"] * 300)
     tables.create_table(who, "one", tables.read_content("x", old.encode()))
+    folder = services.settings.tables / "ann"
+    _age(folder)
     running = tap.open_stream(who, TapRequest("SELECT a FROM user_ann.one"), timeout_s=60)
     tables.create_table(who, "one", tables.read_content("x", b"a\n2\n"), replace_old=True)
-    tables.sweep()
+    assert tables.sweep() == 0
     assert sum(batch.num_rows for batch in running.batches()) == 300
     assert tap.run_query(who, "SELECT a FROM user_ann.one").table["a"].to_pylist() == [2]
 
@@ -453,11 +468,8 @@ def test_a_running_query_keeps_its_version_and_a_crash_the_old_one(
         patch.setattr(tables.store, "change", lambda *_: False)
         with pytest.raises(FileConflictError):
             tables.append_rows(who, "one", more)
-    folder = services.settings.tables / "ann"
     needed = set(tables.get_table(who, "one").parts)
-    for path in folder.iterdir():
-        long_ago = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
-        os.utime(path, (long_ago, long_ago))
+    _age(folder)
     assert tables.sweep() >= 1
     assert {path.name for path in folder.iterdir()} == needed
     tables.drop_table(who, "one")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -169,7 +171,8 @@ class TableService:
             raise FileConflictError(f"you have a table {own} already: replace it, append to it or drop it")
         if old is None and len(self.store.list_visible(identity.name, ())) >= _MOST_TABLES:
             raise QuotaError(f"you have {_MOST_TABLES} tables already, which is the most that is kept")
-        columns = tuple(rows[0])
+        # Strings may be longer in rows that are appended later.
+        columns = tuple(replace(c, arraysize="*") if c.datatype == "char" else c for c in rows[0])
         _check_columns(columns)
         place = _check_position(columns, position) if position else find_position(columns)
         writer = self._write(identity, columns, rows[1], place, None, old)
@@ -192,15 +195,17 @@ class TableService:
             users=old.users if old else (),
             groups=old.groups if old else (),
         )
+        self._let_go(old)
         done = self.store.add(made) if old is None else self.store.change(made, old.version)
         if not done:
             writer.discard()
             raise FileConflictError(f"the table {own} has been changed by another request meanwhile")
         return made
 
-    def read_content(self, what: str, content: bytes) -> Rows:
-        """Read columns and rows of a file in any of the formats taken."""
-        columns, table = read_table(what, content, self._uploads.limit_bytes)
+    def read_content(self, what: str, content: bytes, target: UserTable | None = None) -> Rows:
+        """Read columns and rows of a file in any of the formats taken, to be appended to a table if one is given."""
+        texts = {c.name.lower() for c in target.columns if c.datatype == "char"} if target else set()
+        columns, table = read_table(what, content, self._uploads.limit_bytes, texts)
         return columns, table.to_batches()
 
     def read_address(self, identity: Identity, address: str) -> Rows:
@@ -298,7 +303,16 @@ class TableService:
         )
         return self._commit(made, table, writer)
 
+    def _let_go(self, table: UserTable | None) -> None:
+        """Note on the files of a version that is about to go when that was; the sweeper counts from there."""
+        if table is None:
+            return
+        for name in table.parts:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self._folder / table.owner / name)
+
     def _commit(self, made: UserTable, old: UserTable, writer: PartWriter) -> UserTable:
+        self._let_go(old)
         if not self.store.change(made, old.version):
             writer.discard()
             raise FileConflictError(f"the table {old.name} has been changed by another request meanwhile")
@@ -445,10 +459,12 @@ class TableService:
         if for_good:
             waiting = self._dropped(identity, name)
             if waiting is not None:
+                self._let_go(waiting)
                 self.store.remove(waiting.id)
                 return waiting
         table = self._own_table(identity, name)
         if for_good:
+            self._let_go(table)
             self.store.remove(table.id)
         elif not self.store.set_dropped(table, datetime.now(UTC)):
             raise FileConflictError(f"the table {table.name} has been changed by another request meanwhile")
@@ -475,6 +491,7 @@ class TableService:
         """Forget tables that were dropped long ago, and files that nobody needs; return how many files went."""
         now = datetime.now(UTC)
         for table in self.store.list_expired(now - timedelta(days=self._config.tables_undo_days)):
+            self._let_go(table)
             self.store.remove(table.id)
         # A query that still runs may read files of a version that is no more; a writer has not named its files yet.
         youngest = now.timestamp() - self._config.execution_seconds - 3600

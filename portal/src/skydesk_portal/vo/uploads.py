@@ -6,8 +6,9 @@ import csv
 import io
 import secrets
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -66,7 +67,9 @@ def read_upload(name: str, content: bytes, limit_bytes: int) -> UploadedTable:
     return UploadedTable(name, f"upload_{secrets.token_hex(6)}", columns, table)
 
 
-def read_table(what: str, content: bytes, limit_bytes: int) -> tuple[tuple[ColumnInfo, ...], pa.Table]:
+def read_table(
+    what: str, content: bytes, limit_bytes: int, texts: Collection[str] = ()
+) -> tuple[tuple[ColumnInfo, ...], pa.Table]:
     """Read a table in any of the formats taken.
 
     Parameters
@@ -77,6 +80,9 @@ def read_table(what: str, content: bytes, limit_bytes: int) -> tuple[tuple[Colum
         The file.
     limit_bytes
         Largest size taken.
+    texts
+        Names of columns, in small letters, whose values are strings in CSV
+        and TSV whatever they look like.
 
     Returns
     -------
@@ -100,8 +106,9 @@ def read_table(what: str, content: bytes, limit_bytes: int) -> tuple[tuple[Colum
         elif content[:2000].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
             columns, table = read_votable(content, MOST_COLUMNS)
         else:
-            columns, table = _read_text(content)
+            columns, table = _read_text(content, texts)
         check_names([column.name for column in columns])
+        columns = tuple(_clean(column) for column in columns)
     except PortalError as error:
         raise type(error)(f"{what}: {error}") from error
     return columns, table
@@ -123,11 +130,18 @@ def check_names(names: Sequence[str]) -> None:
     for i, name in enumerate(names, 1):
         if not name.strip():
             raise UsageError(f"column {i} has no name")
-        if len(name) > _LONGEST_NAME or not name.isprintable() or '"' in name:
+        if len(name) > _LONGEST_NAME or not name.isprintable() or '"' in name or name.startswith("skydesk#"):
             raise UsageError(f"column {i} has a name that cannot be used: {name[:40]!r}")
         if name.lower() in taken:
             raise UsageError(f"two columns are called {name[:60]}")
         taken.add(name.lower())
+
+
+def _clean(column: ColumnInfo) -> ColumnInfo:
+    """Leave out words about a column that no document could carry."""
+    words = {key: getattr(column, key) for key in ("xtype", "unit", "ucd", "utype", "description")}
+    odd: dict[str, Any] = {key: "" for key, value in words.items() if not value.isprintable()}
+    return replace(column, **odd) if odd else column
 
 
 def _declare(
@@ -189,7 +203,7 @@ def _is_odd(kind: pa.DataType) -> bool:
 # CSV and TSV
 
 
-def _read_text(content: bytes) -> tuple[tuple[ColumnInfo, ...], pa.Table]:
+def _read_text(content: bytes, texts: Collection[str]) -> tuple[tuple[ColumnInfo, ...], pa.Table]:
     import pyarrow.csv as pacsv
 
     start = 3 if content.startswith(b"\xef\xbb\xbf") else 0
@@ -220,7 +234,9 @@ def _read_text(content: bytes) -> tuple[tuple[ColumnInfo, ...], pa.Table]:
             read_options=pacsv.ReadOptions(column_names=names, use_threads=False),
             parse_options=pacsv.ParseOptions(delimiter=separator, newlines_in_values=True),
             convert_options=pacsv.ConvertOptions(
-                null_values=["", "NULL", "null", "NA", "N/A"], strings_can_be_null=True
+                null_values=["", "NULL", "null", "NA", "N/A"],
+                strings_can_be_null=True,
+                column_types={name: pa.string() for name in names if name.lower() in texts},
             ),
         )
     except pa.ArrowException as error:

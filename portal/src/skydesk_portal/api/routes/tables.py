@@ -187,8 +187,8 @@ async def append_rows(
 def _append(factory: Factory, identity: Identity, name: str, content: bytes) -> UserTable:
     service = factory.create_table_service()
     # Whose table it is comes first: nothing is read for somebody who may not write it.
-    service.get_table(identity, name)
-    return service.append_rows(identity, name, service.read_content("the rows", content))
+    table = service.get_table(identity, name)
+    return service.append_rows(identity, name, service.read_content("the rows", content, table))
 
 
 @router.put(PREFIX + "/{name}/shares", summary="Say which users and groups may read a table")
