@@ -177,6 +177,24 @@ def test_the_second_answer_is_the_first_one_again(live_services: LiveServices) -
             assert get(query=text).headers["cache-status"] == "skydesk; fwd=bypass"
 
 
+def test_nothing_is_kept_of_the_tables_of_people(live_services: LiveServices) -> None:
+    query = "SELECT COUNT(*) AS n FROM {schema}.kept_secret AS k JOIN demo.Object AS o ON k.n < o.coord_ra"
+    with live_services.client() as ann, live_services.client(BOB) as bob:
+        made = ann.put("/api/tables/kept_secret", content="n\n1\n2\n", headers={"Content-Type": "text/csv"})
+        assert made.status_code == 200, made.text
+        text = query.format(schema=made.json()["name"].split(".")[0])
+        for _ in range(2):
+            answer = ann.get(SYNC, params={"QUERY": text, "RESPONSEFORMAT": "csv"})
+            assert answer.text.split() == ["n", "4000"]
+            assert answer.headers["cache-status"] == "skydesk; fwd=bypass"
+        assert ann.get("/api/tap/estimate", params={"QUERY": text}).json()["rows"] == 1
+        for path in (SYNC, "/api/tap/estimate"):
+            refused = bob.get(path, params={"QUERY": text})
+            assert refused.status_code == 400
+            assert "unknown table" in refused.text
+        assert ann.delete("/api/tables/kept_secret").status_code in {200, 204}
+
+
 def test_the_history_is_ones_own(live_services: LiveServices) -> None:
     with live_services.client() as ann, live_services.client(BOB) as bob:
         ann.get(
