@@ -245,6 +245,8 @@ def test_each_identifier_has_its_own_error(client: httpx.Client, images: dict[st
     nobody = "01a1f8b0-7a93-76d6-8e4d-0d938f592f41"
     bad = {
         "nonsense": "UsageFault",
+        "ivo://[x": "UsageFault",
+        "ivo://[::1/?table=Object&id=1": "UsageFault",
         f"ivo://skydesk/demo?repo=demo&id={nobody}": "NotFoundFault",
         good.replace("demo", "other"): "NotFoundFault",
         "ivo://skydesk/demo?table=Object&id=-5": "NotFoundFault",

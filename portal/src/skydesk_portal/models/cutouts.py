@@ -8,10 +8,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from skydesk_portal.exceptions import MultiValuedError, TooLargeError, UsageError
-from skydesk_portal.models.datasets import DatasetId, parse_dataset_id
+from skydesk_portal.models.datasets import DatasetId, parse_dataset_id, split_identifier
 from skydesk_portal.models.regions import Region, parse_region
 
 __all__ = [
@@ -213,7 +213,7 @@ def parse_interval(name: str, text: str) -> tuple[float, float]:
 
 
 def _parse_id(text: str) -> DatasetId | TractId:
-    parts = urlsplit(text.strip())
+    parts = split_identifier(text)
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     if parts.scheme != "ivo" or "tract" not in query:
         return parse_dataset_id(text)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from skydesk_portal.exceptions import UsageError
-from skydesk_portal.models.datasets import DatasetId, parse_dataset_id
+from skydesk_portal.models.datasets import DatasetId, parse_dataset_id, split_identifier
 
 __all__ = ["ROW_KEYS", "Link", "RowId", "ServiceUse", "parse_link_id"]
 
@@ -107,7 +107,7 @@ def _parse_row(text: str, table: str | None) -> RowId | None:
         release, _, name = table.strip().rpartition(".")
         key = text.strip()
     else:
-        parts = urlsplit(text.strip())
+        parts = split_identifier(text)
         query = parse_qs(parts.query)
         if parts.scheme != "ivo" or "table" not in query:
             return None

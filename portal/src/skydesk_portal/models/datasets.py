@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from skydesk_portal.exceptions import UsageError
 
-__all__ = ["DatasetFacts", "DatasetId", "parse_dataset_id"]
+__all__ = ["DatasetFacts", "DatasetId", "parse_dataset_id", "split_identifier"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,20 @@ class DatasetFacts:
     size: int
 
 
+def split_identifier(text: str) -> SplitResult:
+    """Take an identifier apart as a URI.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
+    try:
+        return urlsplit(text.strip())
+    except ValueError as error:
+        raise UsageError(f"ID {text[:100]!r} is not an identifier: {error}") from error
+
+
 def parse_dataset_id(text: str) -> DatasetId:
     """Read an identifier of a dataset.
 
@@ -55,7 +69,7 @@ def parse_dataset_id(text: str) -> DatasetId:
     UsageError
         If the text is no such identifier.
     """
-    parts = urlsplit(text.strip())
+    parts = split_identifier(text)
     query = parse_qs(parts.query)
     release, given = "", ""
     if parts.scheme == "ivo":
