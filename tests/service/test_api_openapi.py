@@ -18,7 +18,7 @@ from schemathesis import GenerationMode
 from tests.support.services import ANN, LiveServices
 
 ADDRESS = "/api/openapi.json"
-EXAMPLES = 3
+EXAMPLES = 2
 SOAK_EXAMPLES = 100
 # What an answer must never tell: names of what the services are built on, and where they lie.
 LEAK = re.compile(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
+from random import Random
 from xml.etree import ElementTree
 
 import httpx
@@ -286,6 +287,54 @@ def test_workers_share_jobs_in_postgresql_and_a_kill_loses_none(
         jobs.abort(ann, long)
         assert jobs.get_job(ann, long).phase == "ABORTED"
         assert not (tmp_path / "jobs.sqlite").exists()
+    finally:
+        live.stop_workers()
+        factory.close()
+
+
+SOAK_ROUNDS = 60
+
+
+@pytest.mark.soak
+def test_killing_workers_again_and_again_loses_no_job_and_does_none_twice(
+    synthetic_home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "releases").symlink_to(synthetic_home / "releases")
+    portal = {"lease_seconds": 1.5}
+    settings = PortalSettings(
+        home=tmp_path, run=tmp_path / "run", url="http://services.example", portal=PortalConfig(**portal)
+    )
+    factory = Factory(settings, FakeIdentityClient(IDENTITIES))
+    live = LiveServices(settings.url, tmp_path, factory)
+    jobs, ann = factory.create_job_service(), IDENTITIES[ANN]
+    random, made, longest_s = Random(1), {}, 60.0
+    try:
+        live.start_worker("worker-0", portal=portal)
+        for number in range(SOAK_ROUNDS):
+            for _ in range(3):
+                query = f"SELECT COUNT(*) + {len(made)} AS n FROM demo.ForcedSource a, demo.Visit b"
+                given = [("QUERY", query), ("RESPONSEFORMAT", "csv")]
+                made[jobs.create_job(ann, kind=JobKind.TAP, parameters=given, run=True).id] = len(made)
+            time.sleep(random.uniform(0.0, 0.6))
+            old = live.workers[f"worker-{number}"]
+            old.kill()
+            old.wait()
+            live.start_worker(f"worker-{number + 1}", portal=portal)
+        counts = set()
+        for job_id, number in made.items():
+            end = time.monotonic() + longest_s
+            while (job := jobs.get_job(ann, job_id)).phase in {"QUEUED", "EXECUTING"}:
+                assert time.monotonic() < end, job
+                time.sleep(0.05)
+            if job.phase == "ERROR":
+                # Whose worker died every time is not begun for ever; that must say so.
+                assert job.error is not None, job
+                assert (job.error.code, job.attempt) == ("worker_lost", 3)
+                continue
+            assert job.phase == "COMPLETED", job
+            counts.add(int(jobs.result_path(ann, job_id, "result")[0].read_text().split()[1]) - number)
+            assert len(list((jobs.results / job_id).glob("attempt-*"))) == 1
+        assert len(counts) == 1
     finally:
         live.stop_workers()
         factory.close()
