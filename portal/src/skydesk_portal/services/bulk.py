@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +28,7 @@ from skydesk_portal.exceptions import (
 from skydesk_portal.models.bulk import BulkRequest, ImageWork, Positions, StampRow, parse_bulk
 from skydesk_portal.models.cutouts import CutoutDetail
 from skydesk_portal.models.identity import Identity
-from skydesk_portal.models.jobs import Job, Phase
+from skydesk_portal.models.jobs import FINAL_PHASES, Job
 from skydesk_portal.models.tap import TapRequest
 from skydesk_portal.services.bulk_archive import append_tar, finish_tar, index_table, write_index
 from skydesk_portal.services.bulk_plan import BulkPlan, make_plan
@@ -261,11 +262,14 @@ class BulkExecutor:
         # Beside the folders of the attempts, so that the next attempt finds it.
         work = context.folder.parent / "work"
         work.mkdir(exist_ok=True)
+        begun = time.monotonic()
         try:
             results = self._execute(job, context, work)
         except PortalError:
             found = self._jobs.store.find(job.id)
-            if found is None or found.phase in {Phase.ABORTED, Phase.ERROR} or not context.stopped:
+            late = 0 < job.execution_seconds <= time.monotonic() - begun
+            # What another worker may go on with stays: this one was told to end, the job was not.
+            if found is None or found.phase in FINAL_PHASES or late or not context.stopped:
                 shutil.rmtree(work, ignore_errors=True)
             raise
         shutil.rmtree(work, ignore_errors=True)
