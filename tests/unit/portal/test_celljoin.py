@@ -50,15 +50,15 @@ def _info(name: str, rows: int, *, index: bool) -> TableInfo:
     return TableInfo("s", name, columns, (name,), rows=rows, **more)  # type: ignore[arg-type]
 
 
-BIG, SMALL, OTHER = _indexed(_sky(1500, 1)), _sky(300, 2), _indexed(_sky(400, 3))
+BIG, SMALL, OTHER = _indexed(_sky(900, 1)), _sky(200, 2), _indexed(_sky(200, 3))
 CATALOG = Catalog(
     (
         SchemaInfo(
             "s",
             tables=(
-                _info("big", 1500, index=True),
-                _info("small", 300, index=False),
-                _info("other", 400, index=True),
+                _info("big", 900, index=True),
+                _info("small", 200, index=False),
+                _info("other", 200, index=True),
             ),
         ),
     )
