@@ -30,7 +30,7 @@ from skydesk_core.sim.truth import make_reference_catalog
 
 __all__ = ["DemoReport", "DemoStep", "build_demo", "prepare_demo"]
 
-_WEIGHTS = {"simulate": 4.0, "ingest": 3.0, "calibrate": 6.0, "process": 38.0, "publish": 8.0}
+_WEIGHTS = {"simulate": 4.0, "ingest": 3.0, "calibrate": 6.0, "process": 38.0, "publish": 13.0}
 """Expected share of each step in the time, for the first guess of how long is left."""
 _REFCAT = "demo_refcat"
 """Name of the reference catalog, which the pipeline DRP reads."""

@@ -31,6 +31,18 @@ def test_publish_list_check_metrics_remove(home_copy, monkeypatch):
     assert "There is no release" in run.invoke(release, ["list"]).stdout
 
 
+def test_publish_makes_what_settings_and_options_say(home_copy, monkeypatch):
+    monkeypatch.setenv("SKYDESK_HOME", str(home_copy.root))
+    home_copy.config_file.write_text("core: {publish: {hips: false, alert_maximum: 5}}\n")
+    run = CliRunner()
+    arguments = ["--collection", "demo/DRP", "--json"]
+    made = json.loads(run.invoke(publish, ["--release", "a", *arguments], catch_exceptions=False).stdout)
+    assert (made["hips"], made["alerts"]) == ([], 5)
+    options = ["--release", "b", *arguments, "--no-alerts", "--hips"]
+    made = json.loads(run.invoke(publish, options, catch_exceptions=False).stdout)
+    assert (len(made["hips"]), made["alerts"]) == (2, 0)
+
+
 def test_check_of_a_damaged_release_exits_with_1(home_copy, monkeypatch):
     monkeypatch.setenv("SKYDESK_HOME", str(home_copy.root))
     run = CliRunner()

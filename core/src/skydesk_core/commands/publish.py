@@ -62,8 +62,12 @@ def publish(
         line.close()
     rows = {t.name: t.rows for t in release.manifest.tables}
     images = {t.dataset_type: t.count for t in release.manifest.image_types}
+    maps = [h.name for h in release.manifest.hips]
+    packets = 0 if release.manifest.alerts is None else release.manifest.alerts.count
     if as_json:
-        click.echo(json.dumps({"version": 1, "release": name, "tables": rows, "images": images}))
+        made = {"tables": rows, "images": images, "hips": maps, "alerts": packets}
+        click.echo(json.dumps({"version": 1, "release": name, **made}))
         return
     click.echo(f"Release {name}: " + ", ".join(f"{count} {kind}" for kind, count in images.items()))
     click.echo("  ".join(f"{table} {count}" for table, count in rows.items()))
+    click.echo(f"{len(maps)} HiPS  {packets} alerts")
