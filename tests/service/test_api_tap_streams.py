@@ -21,7 +21,7 @@ from tests.support.services import ANN, BOB, LiveServices
 
 SYNC = "/api/tap/sync"
 ALL = "SELECT a.objectId, a.coord_ra, a.coord_dec, a.g_psfFlux, a.r_psfFlux, a.i_psfFlux, b.coord_ra AS ra2, b.coord_dec AS dec2, b.refBand FROM demo.Object a, demo.Object b WHERE b.objectId > 0"
-ROWS = 2_000_000
+ROWS = 3_600_000
 
 
 @pytest.fixture(autouse=True)
@@ -54,15 +54,17 @@ def _stream(live: LiveServices, form: str, rows: int) -> int:
 def test_memory_does_not_grow_with_the_rows(
     live_services: LiveServices, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What the process loads in its first seconds is not the answer's.
+    live_services.factory.warm_pixels()
     _stream(live_services, form, 200_000)
     gc.collect()
     pa.default_memory_pool().release_unused()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before_kb = _status_kb("VmRSS")
     size = _stream(live_services, form, ROWS)
-    assert size > 100e6
+    assert size > 180e6
     grown_kb = _status_kb("VmHWM") - before_kb
-    assert grown_kb < 100_000, f"{size / 1e6:.0f} MB were sent and memory grew by {grown_kb / 1e3:.0f} MB"
+    assert grown_kb < 130_000, f"{size / 1e6:.0f} MB were sent and memory grew by {grown_kb / 1e3:.0f} MB"
 
 
 def _break_after(batches: int, monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
