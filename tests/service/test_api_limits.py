@@ -172,6 +172,25 @@ def test_quotas_come_from_settings_groups_and_administrators() -> None:
     ]
 
 
+def test_people_see_what_they_may_use_and_do(synthetic_home: Path, tmp_path: Path) -> None:
+    quota = QuotaConfig(requests_per_minute={"default": 9}, concurrent={"tap": 2}, active_jobs=3, kept_jobs=4)
+    with serve(synthetic_home, tmp_path, quota=quota) as client:
+        before = client.get("/api/quota", headers=bearer("root")).json()
+        assert before["api"] == {"default": 9}
+        assert before["concurrent"] == {"tap": 2}
+        assert before["jobs"] == {"active": 3, "kept": 4, "result_bytes": quota.result_bytes}
+        run = {"QUERY": "SELECT 1", "PHASE": "RUN"}
+        made = client.post("/api/tap/async", data=run, headers=bearer("root"), follow_redirects=False)
+        used = client.get("/api/quota", headers=bearer("root")).json()["used"]
+        assert used == {
+            **before["used"],
+            "active": before["used"]["active"] + 1,
+            "kept": before["used"]["kept"] + 1,
+        }
+        client.delete(made.headers["location"], headers=bearer("root"))
+        assert client.get("/api/quota").status_code == 401
+
+
 def test_a_request_that_is_too_large_is_refused(synthetic_home: Path, tmp_path: Path) -> None:
     with serve(synthetic_home, tmp_path, request_bytes=100_000) as client:
         large = client.post("/api/tap/sync", data={"QUERY": "x" * 200_000}, headers=bearer())
