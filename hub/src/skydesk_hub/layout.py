@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from skydesk_hub.errors import HomeError
 
-__all__ = ["HOME_VERSION", "Layout", "default_home", "find_releases", "prepare_home"]
+__all__ = ["HOME_VERSION", "Layout", "default_home", "find_releases", "is_open_to", "prepare_home"]
 
 HOME_VERSION = 1
 SOCKET_PATH_LIMIT = 107  # bytes of sockaddr_un.sun_path, less the closing zero
@@ -191,15 +192,37 @@ def check_version(root: Path) -> None:
         )
 
 
-def find_releases(root: Path) -> list[str]:
+def find_releases(root: Path, groups: Iterable[str] | None = None) -> list[str]:
     """Return the names of the published releases, sorted.
 
     Parameters
     ----------
     root
         The home folder.
+    groups
+        Only those that a member of these groups may read; None for all.
     """
     folder = root / "releases"
     if not folder.is_dir():
         return []
-    return sorted(p.parent.name for p in folder.glob("*/manifest.json") if not p.parent.name.startswith("."))
+    manifests = [p for p in folder.glob("*/manifest.json") if not p.parent.name.startswith(".")]
+    return sorted(p.parent.name for p in manifests if groups is None or is_open_to(p, groups))
+
+
+def is_open_to(manifest: Path, groups: Iterable[str]) -> bool:
+    """Say whether a member of some groups may read a release; one that cannot be understood is closed.
+
+    Parameters
+    ----------
+    manifest
+        The release's manifest.
+    groups
+        Names of groups.
+    """
+    try:
+        allowed = json.loads(manifest.read_text())["access_groups"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return isinstance(allowed, list) and (
+        not allowed or "*" in allowed or not set(allowed).isdisjoint(groups)
+    )

@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from skydesk_hub.account import needed_folders
-from skydesk_hub.layout import find_releases
 from skydesk_hub.supervisor.table import Platform
 
 __all__ = ["RELAY", "Sandbox", "find_tutorials", "lab_environment", "write_nublado"]
@@ -44,12 +44,15 @@ class Sandbox:
         The person's home folder outside.
     state
         The folder of this lab's sockets and files, outside.
+    releases
+        Names of the releases that the person may read.
     """
 
     platform: Platform
     name: str
     home: Path
     state: Path
+    releases: tuple[str, ...] = ()
 
     def argv(self) -> list[str]:
         """Return the bubblewrap command up to the command that runs inside."""
@@ -79,7 +82,10 @@ class Sandbox:
         # /proc/sys again read-only: harmless for an unprivileged platform, and it stays so if that ever changes.
         argv += ["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev"]
         argv += ["--size", str(TMP_BYTES), "--tmpfs", "/tmp", *code]  # noqa: S108  # the sandbox's own
-        argv += ["--ro-bind", str(self.platform.layout.releases), RELEASES]
+        # One by one: a release that is not for everybody must not be there as files either.
+        argv += ["--dir", RELEASES]
+        for release in self.releases:
+            argv += ["--ro-bind", str(self.platform.layout.releases / release), f"{RELEASES}/{release}"]
         argv += ["--bind", str(self.home), inside_home]
         if butler := self.find_user_butler():
             argv += ["--ro-bind", str(butler), f"/srv/skydesk/users/{self.name}/butler"]
@@ -151,7 +157,15 @@ def find_tutorials(platform: Platform) -> Path | None:
 
 
 def lab_environment(
-    platform: Platform, name: str, token: str, *, releases: str, mounts: str, home: str
+    platform: Platform,
+    name: str,
+    token: str,
+    *,
+    names: Sequence[str],
+    shared: Sequence[str] = (),
+    releases: str,
+    mounts: str,
+    home: str,
 ) -> dict[str, str]:
     """Return what a lab's environment has beside JupyterHub's own variables.
 
@@ -163,6 +177,10 @@ def lab_environment(
         The person.
     token
         The lab's token.
+    names
+        The releases that the person may read.
+    shared
+        Labels of other people's repositories that the person may read.
     releases
         Folder of the releases as the lab sees it.
     mounts
@@ -170,8 +188,9 @@ def lab_environment(
     home
         The person's home folder as the lab sees it.
     """
-    names = find_releases(platform.layout.root)
-    repositories = {label: f"{releases}/{label}/butler" for label in names}
+    remote = f"{platform.internal_url}/api/butler/repo"
+    repositories = {label: f"{remote}/{label}/butler.yaml" for label in shared}
+    repositories |= {label: f"{releases}/{label}/butler" for label in names}
     if (platform.layout.users / name / "butler" / "butler.yaml").exists():
         own = platform.layout.users if platform.single_user else Path("/srv/skydesk/users")
         repositories[f"u-{name}"] = f"{own}/{name}/butler"

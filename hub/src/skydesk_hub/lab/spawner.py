@@ -17,6 +17,7 @@ from skydesk_hub.errors import HubError
 from skydesk_hub.identity.store import Store
 from skydesk_hub.lab.local_discovery import write_start_file
 from skydesk_hub.lab.sandbox import RELAY, RELEASES, Sandbox, lab_environment, write_nublado
+from skydesk_hub.layout import find_releases
 from skydesk_hub.supervisor.table import Platform
 from skydesk_hub.wire import request
 
@@ -55,6 +56,24 @@ class LabSpawner(SimpleLocalProcessSpawner):
     def state_folder(self) -> Path:
         """The folder of this lab's sockets and files, outside."""
         return self.platform.layout.run / "labs" / self.user_name
+
+    @property
+    def visible_releases(self) -> tuple[str, ...]:
+        """Names of the releases that the person may read."""
+        groups = None if self.user.admin else [group.name for group in self.user.groups]
+        return tuple(find_releases(self.platform.layout.root, groups))
+
+    shared_repositories: tuple[str, ...] = ()
+    """Labels of other people's repositories that the person may read, known once the lab starts."""
+
+    def note_shared(self, discovery: bytes | None) -> bytes | None:
+        """Take the shared repositories from the discovery document, which is returned."""
+        try:
+            labels = json.loads(discovery or b"{}").get("butler_repositories", {})
+        except (ValueError, AttributeError):
+            labels = {}
+        self.shared_repositories = tuple(label for label in labels if label != f"u-{self.user_name}")
+        return discovery
 
     def user_env(self, env: dict[str, str]) -> dict[str, str]:
         """Add the person to an environment; no account of the machine is needed."""
@@ -133,7 +152,14 @@ class BubblewrapSpawner(LabSpawner):
         """Return the environment inside the sandbox."""
         home = f"/home/{self.user_name}"
         env = super().get_env() | lab_environment(
-            self.platform, self.user_name, self.api_token, releases=RELEASES, mounts="/etc/nublado", home=home
+            self.platform,
+            self.user_name,
+            self.api_token,
+            names=self.visible_releases,
+            shared=self.shared_repositories,
+            releases=RELEASES,
+            mounts="/etc/nublado",
+            home=home,
         )
         env |= {
             "HOME": home,
@@ -149,10 +175,15 @@ class BubblewrapSpawner(LabSpawner):
     async def start(self) -> tuple[str, int]:
         """Make the sandbox's folders and files and start the relay's outside half."""
         platform = self.platform
-        box = Sandbox(platform, self.user_name, self.user_home, self.state_folder)
+        box = Sandbox(platform, self.user_name, self.user_home, self.state_folder, self.visible_releases)
         box.prepare()
         self.seed_home()
-        write_nublado(platform, box.state / "etc" / "nublado", self.api_token, await self.find_discovery())
+        write_nublado(
+            platform,
+            box.state / "etc" / "nublado",
+            self.api_token,
+            self.note_shared(await self.find_discovery()),
+        )
         self.port = pick_port()
         server = [sys.executable, "-m", "skydesk_hub.lab.run", "server", *LAB_ARGS, *super().get_args()]
         web_port = platform.port
@@ -186,6 +217,8 @@ class LocalSpawner(LabSpawner):
             platform,
             self.user_name,
             self.api_token,
+            names=self.visible_releases,
+            shared=self.shared_repositories,
             releases=str(platform.layout.releases),
             mounts=str(self.state_folder / "nublado"),
             home=str(self.user_home),
@@ -199,7 +232,7 @@ class LocalSpawner(LabSpawner):
         self.user_home.mkdir(parents=True, mode=0o700, exist_ok=True)
         self.seed_home()
         nublado = self.state_folder / "nublado"
-        write_nublado(self.platform, nublado, self.api_token, await self.find_discovery())
+        write_nublado(self.platform, nublado, self.api_token, self.note_shared(await self.find_discovery()))
         write_start_file(self.user_home, nublado)
         self.cmd = [sys.executable, "-m", "skydesk_hub.lab.run", "server"]
         self.args = [*LAB_ARGS, *(["--allow-root"] if os.geteuid() == 0 else [])]
