@@ -6,6 +6,8 @@ import csv
 import io
 import os
 import secrets
+import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -476,6 +478,40 @@ def test_a_running_query_keeps_its_version_and_a_crash_the_old_one(
     tables.sweep()
     with pytest.raises(NotFoundError):
         tables.restore_table(who, "one")
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from skydesk_portal.config import PortalSettings
+from skydesk_portal.factory import create_factory
+from skydesk_portal.models.identity import Identity
+home, who = Path(sys.argv[1]), Identity("ann")
+tables = create_factory(PortalSettings(home=home, run=home / "run", url="http://services.example")).create_table_service()
+rows = b"id,ra,dec\\n" + b"".join(b"%d,%f,%f\\n" % (i, i / 10, i / 100) for i in range(3000))
+tables.create_table(who, "k", tables.read_content("x", rows))
+while True:
+    tables.append_rows(who, "k", tables.read_content("x", rows))
+    print(tables.get_table(who, "k").version, flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_a_whole_version(services: Factory) -> None:
+    tables, who = services.create_table_service(), Identity("ann")
+    command = [sys.executable, "-c", WRITER, str(services.settings.home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while int(process.stdout.readline()) < 5:
+            pass
+        process.kill()
+    table = tables.get_table(who, "k")
+    assert table.rows == 3000 * table.version
+    query = "SELECT COUNT(*) AS n, SUM(id) AS s FROM user_ann.k"
+    found = services.create_tap_service().run_query(who, query).table.to_pylist()
+    assert found == [{"n": table.rows, "s": table.version * 3000 * 2999 // 2}]
+    _age(services.settings.tables / "ann")
+    tables.sweep()
+    assert {path.name for path in (services.settings.tables / "ann").iterdir()} == set(table.parts)
 
 
 def test_columns_called_like_the_index_are_not_taken_for_it(services: Factory) -> None:
