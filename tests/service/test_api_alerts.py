@@ -195,6 +195,8 @@ def test_pages_follow_each_other_without_gap_or_repetition(
         ("/search?MAXREC=1e9", 400),
         ("/search?CURSOR=%00", 400),
         ("/search?CURSOR=eyJhIjoxfQ", 400),
+        ("/search?CURSOR=WzEsIDFlOTldCg", 400),
+        ("/search?CURSOR=%C3%A9", 400),
         ("/search?VISIT=1.5", 400),
         ("/search?DIAOBJECTID=9999999999999999999999", 400),
         ("/search?WHERE=1%3D1", 400),
@@ -205,6 +207,27 @@ def test_bad_questions_get_a_clear_answer(products: TestClient, path: str, statu
     answer = products.get(f"{ALERTS}{path}")
     assert answer.status_code == status, answer.text
     assert answer.json()["code"] in {"usage", "query", "not_found"}
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "CIRCLE 0 90 180",
+        "CIRCLE 53.13 -28.1 0",
+        "CIRCLE 53.13 -28.1 1e-12",
+        "POSITION 0 -90",
+        "RANGE 0 360 -90 90",
+        "RANGE 50 56 -30 -26",
+        "POLYGON 53 -28 53 -28.0000001 53.0000001 -28",
+        "POLYGON 53 -29 54 -27 53 -27 54 -29",
+        "POLYGON 0 0 90 0 180 0 270 0",
+    ],
+)
+def test_odd_places_are_searched_all_the_same(products: TestClient, place: str) -> None:
+    answer = products.get(f"{ALERTS}/search", params={"POS": place, "MAXREC": 10})
+    assert answer.status_code in (200, 400), answer.text
+    if place in ("CIRCLE 0 90 180", "RANGE 0 360 -90 90", "RANGE 50 56 -30 -26"):
+        assert len(answer.json()["alerts"]) == 10
 
 
 def test_alerts_need_their_own_scope(products: TestClient, pictured: int) -> None:

@@ -147,9 +147,12 @@ def _parse_cursor(text: str) -> tuple[float, int]:
     try:
         content = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         when, alert_id = content
-        return float(when), int(alert_id)
+        place = float(when), int(alert_id)
+        if not 0 <= place[1] < 1 << 63:
+            raise ValueError("no identifier")
     except (binascii.Error, ValueError, TypeError, OverflowError) as error:
         raise UsageError("CURSOR is none that a search has given") from error
+    return place
 
 
 def parse_alert_query(parameters: Sequence[tuple[str, str]]) -> AlertQuery:
