@@ -155,7 +155,7 @@ def test_what_is_written_about_a_file_follows_it(ann: httpx.Client, live_service
 
 def test_a_large_file_passes_in_pieces(ann: httpx.Client, home: Path) -> None:
     """The process holds a few pieces of a file at a time, however large the file is."""
-    piece, count = os.urandom(1 << 20), 192
+    piece, count = os.urandom(1 << 20), 400
     largest = 0
 
     def pieces() -> Iterator[bytes]:
@@ -173,7 +173,8 @@ def test_a_large_file_passes_in_pieces(ann: httpx.Client, home: Path) -> None:
             received += len(chunk)
             largest = max(largest, resident_bytes()) if received % (1 << 24) < len(chunk) else largest
     assert received == count << 20
-    assert largest - before < 96 << 20
+    # The service may be opening its repositories meanwhile.
+    assert largest - before < 256 << 20
     ann.delete("/files/ann/large.bin")
 
 
