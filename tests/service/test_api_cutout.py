@@ -540,7 +540,7 @@ def test_odd_regions_never_break_the_service(demo: Images, demo_home: Path, tmp_
         ids = [small.id_of(small.refs(kind)[0]) for kind in ("visit_image", "deep_coadd")]
         ids.append("ivo://skydesk/demo?repo=demo&type=deep_coadd&tract=0&band=r")
         seen: set[int] = set()
-        for i in range(180):
+        for i in range(120):
             name = ("CIRCLE", "POLYGON", "POS")[i % 3]
             if i % 2:
                 # Polygons through the image that cross themselves, repeat corners, or go round the other way.
