@@ -182,3 +182,33 @@ def test_a_broken_upload_is_refused(content: bytes) -> None:
 def test_an_upload_that_is_too_large_is_refused() -> None:
     with pytest.raises(TooLargeError):
         read_upload("mine", b"x" * 1001, 1000)
+
+
+def test_json_is_json_whatever_the_values() -> None:
+    import json
+
+    columns = (
+        ColumnInfo("text", "char", "*"),
+        ColumnInfo("number", "double"),
+        ColumnInfo("id", "long"),
+        ColumnInfo("flag", "boolean"),
+        ColumnInfo("many", "double", "*"),
+    )
+    texts = ['a "b" \\ c', "\x01\n\té", "", None, "plain"]
+    numbers = [1.5, float("nan"), float("inf"), None, 1e300]
+    ids = [2**63 - 1, -(2**63), 0, None, 7]
+    flags = [True, False, None, True, None]
+    many = [[1.0, float("nan")], [], None, [0.5], [float("inf")]]
+    arrays = [
+        pa.array(texts), pa.array(numbers), pa.array(ids), pa.array(flags), pa.array(many, pa.list_(pa.float64())),
+    ]  # fmt: skip
+    batch = pa.RecordBatch.from_arrays(arrays, names=[c.name for c in columns])
+    document = json.loads(write("json", [batch, batch.slice(4), batch.slice(0, 0)], columns))
+    wanted = [
+        ['a "b" \\ c', 1.5, str(2**63 - 1), True, [1.0, None]],
+        ["\x01\n\té", None, str(-(2**63)), False, []],
+        ["", None, "0", None, None],
+        [None, None, None, True, [0.5]],
+        ["plain", 1e300, "7", None, [None]],
+    ]
+    assert document["data"] == [*wanted, wanted[4]]

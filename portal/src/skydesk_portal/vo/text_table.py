@@ -7,12 +7,17 @@ import json
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from skydesk_portal.models.tables import ColumnInfo
+from skydesk_portal.vo.binary2 import text_buffers
 from skydesk_portal.vo.votable import to_declared
 
 __all__ = ["DelimitedWriter", "JsonWriter"]
+
+_SPECIAL = r"[\x00-\x1f\x7f\"\\]|[^\x00-\x7f]"
+"""What a JSON string cannot hold as it is, or only readers of UTF-8 understand."""
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -94,21 +99,15 @@ class JsonWriter:
 
     def rows(self, batch: pa.RecordBatch) -> bytes:
         """Return some rows."""
-        declared = to_declared(batch, self.columns)
-        cells = []
-        for array, column in zip(declared.columns, self.columns, strict=True):
-            values = array.to_pylist()
-            if column.datatype == "long":
-                values = [_exact(value) for value in values]
-            elif column.datatype in {"float", "double"}:
-                values = [_finite(value) for value in values]
-            cells.append(values)
-        lines = [json.dumps(row) for row in zip(*cells, strict=True)]
-        if not lines:
+        if batch.num_rows == 0:
             return b""
-        lead = "\n" if self.first else ",\n"
+        cells = [_json_cells(array) for array in to_declared(batch, self.columns).columns]
+        between, begin, end, nothing = (pa.scalar(t, pa.large_string()) for t in (", ", "[", "],\n", ""))
+        inside = pc.binary_join_element_wise(*cells, between)
+        starts, sizes, raw = text_buffers(pc.binary_join_element_wise(begin, inside, end, nothing))
+        lead = b"\n" if self.first else b",\n"
         self.first = False
-        return (lead + ",\n".join(lines)).encode()
+        return lead + raw[int(starts[0]) : int(starts[-1] + sizes[-1]) - 2].tobytes()
 
     def finish(self, *, overflow: bool = False, error: str | None = None) -> Iterator[bytes]:
         """Go through the status and the end."""
@@ -120,15 +119,41 @@ class JsonWriter:
         """Give back nothing."""
 
 
+def _json_cells(array: pa.Array) -> pa.Array:
+    """Return a column as JSON values."""
+    kind = array.type
+    if pa.types.is_list(kind):
+        plain = _exact if pa.types.is_int64(kind.value_type) else _finite
+        out = pa.array([json.dumps(plain(value)) for value in array.to_pylist()], pa.string())
+    elif pa.types.is_string(kind):
+        if pc.any(pc.match_substring_regex(array, _SPECIAL)).as_py():
+            out = pa.array([json.dumps(value) for value in array.to_pylist()], pa.string())
+        else:
+            out = _quoted(array)
+    elif pa.types.is_boolean(kind):
+        out = pc.if_else(array, "true", "false")
+    else:
+        out = pc.cast(array, pa.string())
+        if pa.types.is_int64(kind):
+            # A JavaScript number cannot hold 64 bits.
+            out = _quoted(out)
+        elif pa.types.is_floating(kind):
+            # JSON has neither NaN nor infinities.
+            out = pc.if_else(pc.is_finite(array), out, pa.scalar(None, pa.string()))
+    return pc.fill_null(out, "null").cast(pa.large_string())
+
+
+def _quoted(array: pa.Array) -> pa.Array:
+    return pc.binary_join_element_wise('"', array, '"', "")
+
+
 def _exact(value: object) -> object:
-    # A JavaScript number cannot hold 64 bits.
     if isinstance(value, list):
         return [_exact(item) for item in value]
     return None if value is None else str(value)
 
 
 def _finite(value: object) -> object:
-    # JSON has neither NaN nor infinities.
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return value if not isinstance(value, float) or value - value == 0 else None
