@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,6 +119,17 @@ def test_processes_share_what_they_count_and_a_dead_one_holds_no_place(tmp_path:
     for thread in threads:
         thread.join()
     assert other.hit("ann/tap", 10.0).hits == counted[-1] + 201
+
+
+def test_counters_that_fail_keep_nobody_out(synthetic_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "limits.sqlite").write_bytes(b"no database at all, and rather long for one" * 100)
+    with serve(synthetic_home, tmp_path) as client:
+        assert client.get("/api/tap/capabilities", headers=bearer()).headers["x-ratelimit-used"] == "1"
+        with sqlite3.connect(tmp_path / "limits.sqlite") as db:
+            db.execute("DROP TABLE hits")
+        with structlog.testing.capture_logs() as lines:
+            assert client.get("/api/tap/capabilities", headers=bearer()).status_code == 200
+        assert any(line["event"] == "requests are not counted" for line in lines)
 
 
 def test_only_so_many_queries_of_one_person_run_at_once(tmp_path: Path) -> None:

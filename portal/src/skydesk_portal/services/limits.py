@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 from skydesk_portal.config import PortalConfig
 from skydesk_portal.exceptions import RateLimitError
+from skydesk_portal.log import get_logger
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.quota import UNLIMITED, Quota
-from skydesk_portal.storage.limits import Counters
+from skydesk_portal.storage.limits import Counters, CountersError
 
 __all__ = ["LimitService", "Ticket", "service_of"]
+
+# An answer may still be on its way when the query itself has ended.
+_MARGIN_S = 600
 
 
 def service_of(path: str) -> str:
@@ -100,11 +104,17 @@ class LimitService:
         if self._counters is None:
             return Ticket({})
         quota = self.quota_for(identity)
-        headers = self._count(identity, service, quota.requests_for(service))
-        limit = quota.concurrent_for(service)
-        if not query or limit == UNLIMITED:
-            return Ticket(headers)
-        place = self._counters.enter(f"{identity.name}/{service}", limit, self._config.sync_seconds + 600)
+        try:
+            headers = self._count(identity, service, quota.requests_for(service))
+            limit = quota.concurrent_for(service)
+            if not query or limit == UNLIMITED:
+                return Ticket(headers)
+            longest_s = self._config.sync_seconds + _MARGIN_S
+            place = self._counters.enter(f"{identity.name}/{service}", limit, longest_s)
+        except CountersError as error:
+            # Better nobody is counted for a moment than everybody kept out, for instance because the disk is full.
+            get_logger().error("requests are not counted", error=str(error))
+            return Ticket({})
         if place is None:
             raise RateLimitError(f"{limit} of your requests to {service} are running already", 1, headers)
         return Ticket(headers, place)
@@ -132,8 +142,12 @@ class LimitService:
 
     def leave(self, ticket: Ticket) -> None:
         """Give back the place of a request that has ended."""
-        if ticket.place is not None and self._counters is not None:
+        if ticket.place is None or self._counters is None:
+            return
+        try:
             self._counters.leave(ticket.place)
+        except CountersError as error:
+            get_logger().error("a place is not given back before its time", error=str(error))
 
     def sweep(self) -> None:
         """Forget what is long over."""

@@ -9,7 +9,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Counters", "Hits"]
+from skydesk_portal.log import get_logger
+
+__all__ = ["Counters", "CountersError", "Hits"]
+
+CountersError = sqlite3.Error
+"""What the counters raise when their file cannot be used."""
 
 WINDOW_S = 60.0
 
@@ -65,6 +70,16 @@ class Counters:
         self._path = path
         self._local = threading.local()
         path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            # Nothing in it is worth keeping: a file that cannot be read is made anew.
+            get_logger().warning("the counters are made anew", error=str(error))
+            self._local = threading.local()
+            path.unlink(missing_ok=True)
+            self._prepare()
+
+    def _prepare(self) -> None:
         db = self._open()
         db.execute(
             "CREATE TABLE IF NOT EXISTS hits (key TEXT PRIMARY KEY, window INTEGER, hits INTEGER, before INTEGER)"
