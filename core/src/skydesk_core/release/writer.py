@@ -172,7 +172,8 @@ class ReleaseBuilder:
 
     def report(self, what: str, fraction: float) -> None:
         """Tell the caller how far the work is."""
-        self._progress(what, fraction)
+        # Sums of parts must not pass what comes next by an error of rounding.
+        self._progress(what, round(fraction, 6))
 
     @property
     def catalogs(self) -> CatalogWriter:
