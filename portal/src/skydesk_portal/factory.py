@@ -295,12 +295,16 @@ class Factory:
 
     def warm(self) -> None:
         """Pay for imports and for opening the catalogues before the first request does."""
+        import pyarrow as pa
+
         from skydesk_portal.adql.geometry import Circle, Point, Value, index_ranges
+        from skydesk_portal.storage.cells import cells_around
 
         center = Point(Value("0.0", 0.0), Value("0.0", 0.0))
         index_ranges(Circle(center, Value("0.01", 0.01)))
         self.create_job_service()
         self._catalogs.view_for(Identity("warm"))
+        cells_around(pa.array([0.0]), pa.array([0.0]), pa.array([0]))
 
     def warm_pixels(self) -> None:
         """Import what reads images and open the Butler of every release once."""
