@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import duckdb
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pytest
 from skydesk_core.release.healpix import to_hp29
 from skydesk_portal.adql import geometry as geo
 from skydesk_portal.exceptions import QueryError
+from skydesk_portal.models.region_arrays import contain_positions, lie_within, meet
 from skydesk_portal.models.regions import (
     Region,
     make_range,
@@ -175,3 +178,51 @@ def test_regions_survive_their_text() -> None:
         region = parse_region(text)
         assert parse_region(region.text) == region
     assert separation_deg(make_range(10, 12, -1, 1).center, (11, 0)) < 0.01
+
+
+def test_many_regions_at_once_are_as_one_by_one() -> None:
+    rng = np.random.default_rng(11)
+    texts: list[str | None] = [
+        None,
+        "nonsense",
+        "POLYGON 1 2 3",
+        "CIRCLE ICRS 10 95 1",
+        "BOX 10 10 2 2",
+        "CIRCLE 10 10 -1",
+    ]
+    for _ in range(120):
+        ra, dec = rng.uniform(5, 15), rng.uniform(5, 15)
+        texts.append(f"CIRCLE ICRS {ra!r} {dec!r} {rng.uniform(0, 4)!r}")
+        x, y = [-1, 1.5, 0.3, 1, -1.2], [-1, -0.7, 0.1, 1.4, 0.9]
+        corners = " ".join(f"{float(ra + a)!r} {float(dec + b)!r}" for a, b in zip(x, y, strict=True))
+        texts.append(f"POLYGON {corners}")
+    texts = [text and text.replace("np.float64(", "").replace(")", "") for text in texts]
+    array = pa.array(texts, pa.string())
+    ra, dec = rng.uniform(5, 15, len(texts)), rng.uniform(5, 15, len(texts))
+    ra[-1] = math.nan
+    parsed = [parse_or_none(text) for text in texts]
+    found, known = contain_positions(array, ra, dec)
+    for i, region in enumerate(parsed):
+        assert known[i] == (region is not None and not math.isnan(ra[i]))
+        assert found[i] == (bool(known[i]) and region is not None and region_has(region, ra[i], dec[i])), (
+            texts[i]
+        )
+    for other in ("CIRCLE 10 10 2", "CIRCLE 10 10 100", "POLYGON 8 8 12 8 12 12 8 12"):
+        one = parse_region(other)
+        same = pa.array([other] * len(texts))
+        for (result, told), exact in (
+            (meet(array, same), regions_intersect),
+            (meet(same, array), regions_intersect),
+            (lie_within(array, same), lambda a, b: region_contains(b, a)),
+            (lie_within(same, array), lambda a, b: region_contains(a, b)),
+        ):
+            for i, region in enumerate(parsed):
+                assert told[i] == (region is not None)
+                assert result[i] == (region is not None and exact(region, one)), (texts[i], other)
+
+
+def parse_or_none(text: str | None) -> Region | None:
+    try:
+        return None if text is None else parse_region(text)
+    except QueryError:
+        return None

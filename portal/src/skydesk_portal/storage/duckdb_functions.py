@@ -10,14 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from skydesk_portal.exceptions import QueryError
-from skydesk_portal.models.regions import (
-    Region,
-    parse_region,
-    region_area_deg2,
-    region_contains,
-    region_has_many,
-    regions_intersect,
-)
+from skydesk_portal.models.region_arrays import contain_positions, lie_within, meet
+from skydesk_portal.models.regions import Region, parse_region, region_area_deg2
 
 __all__ = ["register_functions"]
 
@@ -36,35 +30,23 @@ def _floats(values: pa.Array) -> np.ndarray:
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
+def _whole(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
 def _region_has(regions: pa.Array, ra_deg: pa.Array, dec_deg: pa.Array) -> pa.Array:
-    ra, dec = _floats(ra_deg), _floats(dec_deg)
-    found = np.zeros(len(ra), bool)
-    known = np.isfinite(ra) & np.isfinite(dec)
-    whole = regions.combine_chunks() if isinstance(regions, pa.ChunkedArray) else regions
-    codes = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
-    indices = np.asarray(codes.indices.fill_null(-1))
-    known &= indices >= 0
-    order = np.argsort(indices, kind="stable")
-    starts = np.searchsorted(indices[order], np.arange(len(codes.dictionary) + 1))
-    for i, text in enumerate(codes.dictionary.to_pylist()):
-        rows = order[starts[i] : starts[i + 1]]
-        region = _find_region(text)
-        if region is None:
-            known[rows] = False
-        elif len(rows):
-            with np.errstate(invalid="ignore"):
-                found[rows] = region_has_many(region, ra[rows], dec[rows])
+    found, known = contain_positions(_whole(regions), _floats(ra_deg), _floats(dec_deg))
     return pa.array(found, mask=~known)
 
 
-def _regions_meet(a: str, b: str) -> bool | None:
-    first, second = _find_region(a), _find_region(b)
-    return None if first is None or second is None else regions_intersect(first, second)
+def _regions_meet(first: pa.Array, second: pa.Array) -> pa.Array:
+    found, known = meet(_whole(first), _whole(second))
+    return pa.array(found, mask=~known)
 
 
-def _region_within(inner: str, outer: str) -> bool | None:
-    first, second = _find_region(inner), _find_region(outer)
-    return None if first is None or second is None else region_contains(second, first)
+def _region_within(inner: pa.Array, outer: pa.Array) -> pa.Array:
+    found, known = lie_within(_whole(inner), _whole(outer))
+    return pa.array(found, mask=~known)
 
 
 def _region_area(text: str) -> float | None:
@@ -161,8 +143,8 @@ def register_functions(connection: duckdb.DuckDBPyConnection) -> None:
     """
     for name, call, types, gives, kind in (
         ("skydesk_region_has", _region_has, ["VARCHAR", "DOUBLE", "DOUBLE"], "BOOLEAN", "arrow"),
-        ("skydesk_regions_meet", _regions_meet, ["VARCHAR", "VARCHAR"], "BOOLEAN", "native"),
-        ("skydesk_region_within", _region_within, ["VARCHAR", "VARCHAR"], "BOOLEAN", "native"),
+        ("skydesk_regions_meet", _regions_meet, ["VARCHAR", "VARCHAR"], "BOOLEAN", "arrow"),
+        ("skydesk_region_within", _region_within, ["VARCHAR", "VARCHAR"], "BOOLEAN", "arrow"),
         ("skydesk_region_area", _region_area, ["VARCHAR"], "DOUBLE", "native"),
         ("skydesk_region_ra", _region_ra, ["VARCHAR"], "DOUBLE", "native"),
         ("skydesk_region_dec", _region_dec, ["VARCHAR"], "DOUBLE", "native"),
