@@ -30,8 +30,8 @@ def postgres() -> Iterator[str]:
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("there is no PostgreSQL server: run make tools")
-    # A short path: a socket's may have 107 bytes only.
-    folder = Path(tempfile.mkdtemp(prefix="skydesk-pg-"))
+    # A short path that other accounts can reach: a socket's may have 107 bytes only.
+    folder = Path(tempfile.mkdtemp(prefix="skydesk-pg-", dir="/tmp"))
     extra: dict[str, Any] = {}
     if os.geteuid() == 0:
         # The server refuses to run as root.
