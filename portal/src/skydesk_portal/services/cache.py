@@ -16,6 +16,8 @@ from skydesk_portal.log import get_logger
 __all__ = ["CacheWriter", "CachedResult", "ResultCache"]
 
 _ENTRY = "*.json"
+_LARGEST_BYTES = 32_000_000
+"""A larger answer is not kept: writing it down would slow down its sending."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class ResultCache:
         self.folder = folder
         self.seconds = seconds
         self.total_bytes = total_bytes
-        self.largest_bytes = total_bytes // 4
+        self.largest_bytes = min(total_bytes // 4, _LARGEST_BYTES)
         self._lock = threading.Lock()
         self._added = 0
 
