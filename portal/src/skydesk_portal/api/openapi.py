@@ -23,7 +23,7 @@ _TAP: Parameters = {
     "QUERY": ("Query in ADQL 2.1", _TEXT),
     "LANG": ("Language of the query", {"type": "string", "default": "ADQL"}),
     "MAXREC": ("Rows wanted at most", _COUNT),
-    "RESPONSEFORMAT": ("Format such as votable, votable/td, csv, tsv, fits, parquet, json", _TEXT),
+    "RESPONSEFORMAT": ("Format such as votable, votable/td, csv, tsv, json, fits, parquet, sqlite, arrow", _TEXT),
     "UPLOAD": ("Tables to upload: NAME,param:PART or NAME,ADDRESS", _TEXTS),
     "RUNID": ("Label of the caller", _TEXT),
 }
@@ -98,6 +98,7 @@ _FILTER: Parameters = {
 # Where requests give the parameters of IVOA standards, which are read without regard to case, as query or as form.
 _SERVICES: dict[str, Parameters] = {
     "/api/tap/sync": _TAP,
+    "/api/tap/estimate": _TAP,
     "/api/tap/async": _TAP,
     "/api/cutout/sync": _CUTOUT,
     "/api/cutout/async": _CUTOUT,
