@@ -23,7 +23,10 @@ _TAP: Parameters = {
     "QUERY": ("Query in ADQL 2.1", _TEXT),
     "LANG": ("Language of the query", {"type": "string", "default": "ADQL"}),
     "MAXREC": ("Rows wanted at most", _COUNT),
-    "RESPONSEFORMAT": ("Format such as votable, votable/td, csv, tsv, json, fits, parquet, sqlite, arrow", _TEXT),
+    "RESPONSEFORMAT": (
+        "Format such as votable, votable/td, csv, tsv, json, fits, parquet, sqlite, arrow",
+        _TEXT,
+    ),
     "UPLOAD": ("Tables to upload: NAME,param:PART or NAME,ADDRESS", _TEXTS),
     "RUNID": ("Label of the caller", _TEXT),
 }
