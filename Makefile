@@ -25,7 +25,7 @@ down:
 
 test: lint tools
 	$(NPM) run test --workspaces
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.install
 	$(BIN)/ruff check .

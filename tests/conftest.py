@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +16,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from playwright.sync_api import Page, sync_playwright
 
 from tests.support.stack import Stack, bare_stack, running_stack
@@ -28,6 +32,7 @@ pytest_plugins = ["support.stack", "support.services", "support.products", "supp
 DEMO_BUILD_LIMIT_S = 600
 STACK_FIXTURES = {"running_stack", "signed_in_page"}
 DRIFT_FIXTURE = "drift"
+SHARED_FIXTURES = {"stack": STACK_FIXTURES, "bare": {"bare_stack"}, "products": {"products"}}
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--use-gl=angle",
@@ -42,25 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "xdist_group(name): tests that run in one worker")
+    # A traceback with every local variable takes seconds to write.
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
     config.addinivalue_line("markers", "soak: long test; only `make soak` runs it, the suite leaves it out")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep what shares an expensive fixture in one worker, and everything else together by file."""
-    for item in items:
-        names = set(getattr(item, "fixturenames", ()))
-        group = (
-            "stack"
-            if names & STACK_FIXTURES
-            else "bare"
-            if "bare_stack" in names
-            else "products"
-            if "products" in names
-            else item.nodeid.split("::")[0]
-        )
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Choose the long tests or the others, and begin with the longest chains."""
     soak = bool(config.getoption("--soak"))
     left_out = [item for item in items if (item.get_closest_marker("soak") is not None) != soak]
     if left_out:
@@ -75,6 +69,27 @@ def _rank(item: pytest.Item) -> int:
     if names & STACK_FIXTURES:
         return 0
     return 1 if DRIFT_FIXTURE in names else 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one worker, and all files that share an expensive fixture."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group_of(nodeid.split("::", 1)[0])
+
+    return GroupScheduling(config, log)
+
+
+@functools.cache
+def _group_of(file: str) -> str:
+    words = set(re.findall(r"(\w+):", (ROOT / file).read_text()))
+    for group, fixtures in SHARED_FIXTURES.items():
+        if words & fixtures:
+            return group
+    return file
 
 
 @pytest.hookimpl(wrapper=True)

@@ -42,7 +42,8 @@ class Images:
     def refs(self, kind: str, **data_id: Any) -> list[Any]:
         with self.release.get_butler() as butler:
             found = butler.query_datasets(kind, limit=None, explain=False)
-        return [r for r in found if all(r.dataId[k] == v for k, v in data_id.items())]
+        chosen = [r for r in found if all(r.dataId[k] == v for k, v in data_id.items())]
+        return sorted(chosen, key=lambda ref: str(sorted(ref.dataId.mapping.items())))  # a query has no order
 
     def read(self, ref: Any) -> Any:
         with self.release.get_butler() as butler:

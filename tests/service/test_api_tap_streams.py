@@ -13,7 +13,6 @@ import httpx
 import pyarrow as pa
 import pytest
 import pyvo
-import structlog
 
 from skydesk_portal.exceptions import TooLargeError
 from skydesk_portal.storage.duckdb_engine import DuckdbQuery
@@ -22,16 +21,6 @@ from tests.support.services import ANN, BOB, LiveServices
 SYNC = "/api/tap/sync"
 ALL = "SELECT a.objectId, a.coord_ra, a.coord_dec, a.g_psfFlux, a.r_psfFlux, a.i_psfFlux, b.coord_ra AS ra2, b.coord_dec AS dec2, b.refBand FROM demo.Object a, demo.Object b WHERE b.objectId > 0"
 ROWS = 3_600_000
-
-
-@pytest.fixture(autouse=True)
-def plain_log() -> Iterator[None]:
-    """The console's tracebacks with every local variable take seconds each."""
-    structlog.configure(
-        processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    )
-    yield
-    structlog.reset_defaults()
 
 
 def _status_kb(name: str) -> int:

@@ -147,7 +147,7 @@ def test_a_result_and_a_file_can_be_named_by_their_address(worker: LiveServices)
 @pytest.mark.parametrize(
     "address",
     [
-        "http://127.0.0.1:1/x", "http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "ftp://example.org/t",
+        "http://127.0.0.1:1/x", "http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "ftp://example.org/t", "http://[x",
         "https://example.org/files/ann/mine.csv", "//example.org/x", "/api/tables/x", "/etc/passwd", "vos://other!x/ann/t",
         "{url}.example.org/files/ann/mine.csv", "{url}@example.org/api/tap/async/aaaaaaaaaaaaaaaaaaaa/results/result",
     ],

@@ -69,7 +69,7 @@ def test_every_service_has_the_same_resources(ann: httpx.Client, path: str) -> N
     for detail in ("phase", "executionduration", "destruction", "quote", "owner", "parameters", "results"):
         assert ann.get(f"{job}/{detail}").status_code == 200, detail
     assert ann.get(job + "/error").status_code == 404
-    assert [j.jobid for j in parse_job_list(BytesIO(ann.get(path).content))] == [document.jobid]
+    assert document.jobid in [j.jobid for j in parse_job_list(BytesIO(ann.get(path).content))]
     assert ann.delete(job).headers["location"].endswith(path)
     assert ann.get(job).status_code == 404
 

@@ -198,8 +198,8 @@ class Writer:
         return [("result", path, "text/plain")]
 
 
-def make_runner(jobs: JobService, writer: Writer) -> JobRunner:
-    return JobRunner("w", jobs.store, jobs.results, {JobKind.TAP: writer}, lease_s=1.0)
+def make_runner(jobs: JobService, writer: Writer, lease_s: float = 1.0) -> JobRunner:
+    return JobRunner("w", jobs.store, jobs.results, {JobKind.TAP: writer}, lease_s=lease_s)
 
 
 def test_the_runner_keeps_results_where_the_job_says(jobs: JobService) -> None:
@@ -449,7 +449,7 @@ def cut_connections(address: str) -> None:
 def test_a_restart_of_the_database_loses_no_result(postgres: str, tmp_path: Path) -> None:
     jobs = JobService(PostgresJobStore(postgres), tmp_path / "results", PortalConfig())
     job, writer = submit(jobs), Writer()
-    thread = threading.Thread(target=make_runner(jobs, writer).run_one)
+    thread = threading.Thread(target=make_runner(jobs, writer, lease_s=60.0).run_one)
     thread.start()
     wait_until(lambda: writer.begun)
     cut_connections(postgres)

@@ -150,7 +150,10 @@ class FilesService:
             return "/" + unquote(rest.partition("?")[0])
         if address.startswith("vos:"):
             return "/" + unquote(address.removeprefix("vos:").lstrip("/"))
-        own, given = urlsplit(self._url), urlsplit(address)
+        try:
+            own, given = urlsplit(self._url), urlsplit(address)
+        except ValueError:  # an address that is none, such as "http://[x"
+            return None
         if (given.scheme, given.netloc) != (own.scheme, own.netloc):
             return None
         path = given.path.removeprefix(own.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,10 @@ class DuckdbQuery:
         for _ in range(200):
             if self._done:
                 return
-            self._cursor.interrupt()
+            with suppress(
+                duckdb.ConnectionException
+            ):  # closed between the two lines: there is nothing to stop
+                self._cursor.interrupt()
             time.sleep(0.02)
 
     def cancel(self) -> None:
