@@ -10,6 +10,8 @@ import pytest
 from fastapi import APIRouter
 
 from skydesk_portal.api.routes import ALL_ROUTERS
+from skydesk_portal.models.identity import SCOPES, Identity
+from skydesk_portal.testing import FakeIdentityClient
 from tests.support.services import ANN, BOB, JOE, LiveServices
 
 # Clients of the files ask what the service is and can do before they sign in.
@@ -70,6 +72,37 @@ def test_basic_credentials_with_a_token_are_as_good(live_services: LiveServices)
     assert httpx.get(url, auth=("x-oauth-basic", "wrong")).status_code == 401
 
 
+def test_a_page_of_another_site_changes_nothing_with_remembered_credentials(
+    live_services: LiveServices,
+) -> None:
+    url, own = live_services.url + "/api/tap/async", live_services.url
+    # Browsers send Basic credentials that they remember with the forms of every site.
+    for origin, status in (("https://evil.example", 403), ("null", 403), (own, 303), (None, 303)):
+        headers = {} if origin is None else {"Origin": origin}
+        made = httpx.post(url, data={"QUERY": "SELECT 1"}, auth=("ann", ANN), headers=headers)
+        assert made.status_code == status, origin
+    # A script that knows the token and sends it itself may come from anywhere.
+    headers = {"Origin": "https://notebook.example", "Authorization": f"Bearer {ANN}"}
+    assert httpx.post(url, data={"QUERY": "SELECT 1"}, headers=headers).status_code == 303
+
+
+def test_a_job_runs_with_the_groups_of_today(live_services: LiveServices) -> None:
+    known = live_services.factory.create_identity_client()
+    assert isinstance(known, FakeIdentityClient)
+    jobs = live_services.factory.create_job_service()
+    known.tokens["token-eve"] = Identity("eve", frozenset(SCOPES), frozenset({"team"}))
+    with live_services.client("token-eve") as eve:
+        job = eve.post("/api/tap/async", data={"QUERY": "SELECT 1"}, follow_redirects=False).headers[
+            "location"
+        ]
+        assert jobs.get_job(Identity("eve"), job.rsplit("/", 1)[1]).groups == ("team",)
+        # Who has left a group must not read its releases through a job that was made before.
+        known.tokens["token-eve"] = Identity("eve", frozenset(SCOPES))
+        eve.post(job + "/phase", data={"PHASE": "RUN"})
+        assert jobs.get_job(Identity("eve"), job.rsplit("/", 1)[1]).groups == ()
+        eve.delete(job)
+
+
 @pytest.mark.requirement("DMS-LSP-REQ-0027")
 def test_the_job_of_another_does_not_exist(live_services: LiveServices) -> None:
     with live_services.client(ANN) as ann, live_services.client(BOB) as bob:
@@ -104,5 +137,8 @@ def test_an_upload_cannot_read_the_result_of_another(live_services: LiveServices
 def test_addresses_that_do_not_exist_say_so(live_services: LiveServices) -> None:
     with live_services.client() as client:
         assert client.get("/api/nothing").json()["code"] == "http"
+        assert "below /api/tap there are async, availability, " in client.get("/api/tap").text
+        assert "below /api/sia/{release} there are " in client.get("/api/sia/demo").text
+        assert "below /api/hips there are list, v2" in client.get("/api/hips/nope").json()["message"]
         assert client.put("/api/tap/sync").status_code == 405
         assert client.get("/api/sia/nothing/query").status_code == 404

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, cast
+from urllib.parse import urlsplit
 
 import structlog
 from fastapi import Depends, Request
@@ -49,10 +50,22 @@ def get_pool(request: Request) -> ThreadPoolExecutor:
     return cast("ThreadPoolExecutor", request.app.state.pool)
 
 
+def _check_origin(request: Request) -> None:
+    """Refuse changes that a page of another site asks for with the credentials that a browser remembers."""
+    scheme = request.headers.get("authorization", "").partition(" ")[0].lower()
+    origin = request.headers.get("origin")
+    if scheme != "basic" or origin is None or request.method in {"GET", "HEAD", "OPTIONS"}:
+        return
+    public = urlsplit(get_factory(request).settings.url).netloc.lower()
+    if origin.lower().partition("://")[2] not in {request.headers.get("host", "").lower(), public}:
+        raise ForbiddenError("a page of another site asks for this: send the token as Authorization: Bearer")
+
+
 async def _identify(request: Request) -> Identity:
     token = find_token(request.headers)
     if token is None:
         raise AuthenticationError("sign in first: the request carries no token")
+    _check_origin(request)
     identity = await get_factory(request).create_identity_client().get_identity(token)
     request.state.user = identity.name
     structlog.contextvars.bind_contextvars(user=identity.name)

@@ -17,7 +17,7 @@ __all__ = ["TapExecutor", "owner_of"]
 
 
 def owner_of(job: Job) -> Identity:
-    """Return the identity that a job works with: its owner, with the groups noted when it was made."""
+    """Return the identity that a job works with: its owner, with the groups noted when it was queued."""
     return Identity(job.owner, groups=frozenset(job.groups))
 
 

@@ -225,6 +225,8 @@ class JobService:
             except RateLimitError:
                 self.store.move(job_id, [Phase.PENDING], Phase.HELD)
                 raise
+        # A job may have waited for weeks: it runs with the groups of today, not with those of the day it was made.
+        self.store.change(job_id, sorted(STARTABLE_PHASES), groups=sorted(identity.groups))
         if not self._queue(job):
             raise JobPhaseError(f"a job in phase {job.phase} cannot be run")
         return self.get_job(identity, job_id)

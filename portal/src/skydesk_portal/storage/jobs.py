@@ -112,6 +112,7 @@ class SqlJobStore(ABC):
             "parameters",
             "quote",
             "uploads",
+            "groups",
             "results",
             "progress",
         }
