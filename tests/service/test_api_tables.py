@@ -336,6 +336,17 @@ def test_a_token_for_reading_changes_nothing(
         assert client.put(f"{API}/{name}", content=b"id\n1\n").status_code == 403
 
 
+def test_a_token_for_files_alone_makes_no_query(live_services: LiveServices, name: str) -> None:
+    known = live_services.factory.create_identity_client()
+    assert isinstance(known, FakeIdentityClient)
+    known.tokens["token-writes"] = Identity("ann", frozenset({"write:files"}))
+    query = "SELECT TOP 1 objectId FROM demo.Object"
+    with live_services.client("token-writes") as client:
+        assert client.post(API, json={"name": name, "query": query}).status_code == 403
+        job = {"TABLE": name, "QUERY": query, "PHASE": "RUN"}
+        assert client.post("/api/tap/table-update", data=job).status_code == 403
+
+
 # pyvo
 
 

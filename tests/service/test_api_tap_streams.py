@@ -15,7 +15,9 @@ import pytest
 import pyvo
 
 from skydesk_portal.exceptions import TooLargeError
+from skydesk_portal.models.identity import Identity
 from skydesk_portal.storage.duckdb_engine import DuckdbQuery
+from skydesk_portal.testing import FakeIdentityClient
 from tests.support.services import ANN, BOB, LiveServices
 
 SYNC = "/api/tap/sync"
@@ -232,6 +234,25 @@ def test_a_query_runs_again_as_a_job(worker: LiveServices) -> None:
             assert bob.post(addresses[0] + "/rerun").status_code == 404
         for address in addresses:
             client.delete(address)
+
+
+def test_a_query_runs_again_only_with_the_rights_it_needs(live_services: LiveServices) -> None:
+    known = live_services.factory.create_identity_client()
+    assert isinstance(known, FakeIdentityClient)
+    known.tokens["token-reads-tap"] = Identity("ann", frozenset({"read:tap"}))
+    home = live_services.home / "users" / "ann" / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "own.csv").write_text("a,b\n1,2\n")
+    asked = {"QUERY": "SELECT a FROM TAP_UPLOAD.t", "UPLOAD": "t,vos:ann/own.csv", "RESPONSEFORMAT": "csv"}
+    with live_services.client() as ann, live_services.client("token-reads-tap") as reader:
+        assert ann.get(SYNC, params=asked).status_code == 200
+        number = _history(live_services)[0]["id"]
+        assert reader.post(f"/api/tap/history/{number}/rerun").status_code == 403
+        # A history full of queries of megabytes would fit into no answer.
+        ann.post(SYNC, files={"QUERY": (None, "SELECT " + 200_000 * "1")})
+        assert _history(live_services)[0]["id"] == number
+        for maxrec, status in (("\u00b2", 400), (5000 * "9", 200)):
+            assert ann.get(SYNC, params={"QUERY": "SELECT 1", "MAXREC": maxrec}).status_code == status
 
 
 def test_rows_lead_to_services(live_services: LiveServices) -> None:

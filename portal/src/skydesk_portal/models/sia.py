@@ -309,7 +309,8 @@ def _maxrec(values: Sequence[str]) -> int | None:
         return None
     if not values[-1].isascii() or not values[-1].isdigit():
         raise UsageError(f"MAXREC={values[-1][:20]} is not a whole number of rows")
-    return int(values[-1])
+    # More digits than any number of rows has mean no limit.
+    return int(values[-1]) if len(values[-1]) <= 18 else 10**18
 
 
 def parse_sia(parameters: Iterable[tuple[str, str]]) -> SiaRequest:

@@ -68,9 +68,10 @@ def parse_tap_request(parameters: Iterable[tuple[str, str]]) -> TapRequest:
         raise UsageError("parameter QUERY is missing")
     maxrec: int | None = None
     if text := values.get("MAXREC", "").strip():
-        if not text.isdigit():
+        if not text.isascii() or not text.isdigit():
             raise UsageError(f"MAXREC={text[:40]} is not a whole number of rows")
-        maxrec = int(text)
+        # More digits than any number of rows has mean no limit.
+        maxrec = int(text) if len(text) <= 18 else 10**18
     wanted = values.get("RESPONSEFORMAT") or values.get("FORMAT")
     return TapRequest(query, maxrec, wanted, tuple(uploads))
 

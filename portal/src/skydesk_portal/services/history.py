@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HistoryService"]
 
+_LONGEST_CHARACTERS = 100_000
+"""What is longer is not remembered: a full history of the longest queries must still fit into one answer."""
+
 
 class HistoryService:
     """Keeps and shows the queries that people have run.
@@ -67,6 +70,8 @@ class HistoryService:
         parameters += [("UPLOAD", f"{name},{source}") for name, source in request.uploads]
 
         def record(outcome: Outcome) -> None:
+            if sum(len(value) for _, value in parameters) > _LONGEST_CHARACTERS:
+                return
             self._store.add(
                 PastQuery(
                     identity.name,

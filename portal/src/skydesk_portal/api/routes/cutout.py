@@ -102,7 +102,7 @@ async def get_preview(
     form: FormDependency,
 ) -> Response:
     text = form.find("SIZE") or "256"
-    size = int(text) if text.isdigit() and len(text) < 6 else 0
+    size = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
     side = next((s for s in PREVIEW_SIZES_PX if s >= size), 0) if size > 0 else 0
     if not side:
         raise UsageError(f"SIZE={text[:20]} is not a number of pixels up to {PREVIEW_SIZES_PX[-1]}")

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from skydesk_portal.api.dependencies import FactoryDependency, require
 from skydesk_portal.models.history import PastQuery
 from skydesk_portal.models.identity import Identity
+from skydesk_portal.models.jobs import Job
 from skydesk_portal.vo.uws import format_instant
 
 __all__ = ["router"]
@@ -94,5 +95,12 @@ async def forget_query(name: str, factory: FactoryDependency, identity: Caller) 
 
 @router.post(PREFIX + "/{name}/rerun", summary="Run one of your queries again, as a job")
 async def rerun_query(name: str, factory: FactoryDependency, identity: Caller) -> Response:
-    job = await asyncio.to_thread(factory.create_history_service().rerun, identity, name)
+    history, uploads = factory.create_history_service(), factory.create_upload_service()
+
+    def rerun() -> Job:
+        # This token may be for less than the one that asked first.
+        uploads.check(identity, history.get_query(identity, name).parameters)
+        return history.rerun(identity, name)
+
+    job = await asyncio.to_thread(rerun)
     return RedirectResponse(f"{factory.settings.url}/api/tap/async/{job.id}", status_code=303)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from skydesk_portal.api.dependencies import FactoryDependency, require
+from skydesk_portal.api.dependencies import FactoryDependency, Form, require
 from skydesk_portal.api.routes.uws import create_uws_router
 from skydesk_portal.api.table_documents import (
     ColumnDocument,
@@ -19,7 +19,7 @@ from skydesk_portal.api.table_documents import (
     TableList,
     describe_table,
 )
-from skydesk_portal.exceptions import TooLargeError, UsageError
+from skydesk_portal.exceptions import ForbiddenError, TooLargeError, UsageError
 from skydesk_portal.factory import Factory
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import JobKind
@@ -94,6 +94,8 @@ async def create_table(factory: FactoryDependency, identity: Writer, wanted: New
     service = factory.create_table_service()
     if sum(part is not None for part in (wanted.query, wanted.source, wanted.columns)) != 1:
         raise UsageError("give exactly one of query, source and columns")
+    if wanted.query is not None:
+        _check_reader(identity)
 
     def make() -> UserTable:
         rows: Rows
@@ -115,6 +117,16 @@ async def create_table(factory: FactoryDependency, identity: Writer, wanted: New
         )
 
     return describe_table(await asyncio.to_thread(make), identity)
+
+
+def _check_reader(identity: Identity) -> None:
+    if "read:tap" not in identity.scopes:
+        raise ForbiddenError("a query needs a token with the scope read:tap")
+
+
+def _check_job(factory: Factory, identity: Identity, form: Form) -> None:
+    if form.find("QUERY"):
+        _check_reader(identity)
 
 
 def _column(given: ColumnDocument) -> ColumnInfo:
@@ -267,4 +279,4 @@ async def load_tap_table(
     return Response(status_code=200)
 
 
-router.include_router(create_uws_router(TAP + "/table-update", JobKind.TABLE, "write:files"))
+router.include_router(create_uws_router(TAP + "/table-update", JobKind.TABLE, "write:files", _check_job))
