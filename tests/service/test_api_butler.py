@@ -120,6 +120,17 @@ def test_a_link_works_for_its_file_and_its_time_only(
     assert fetch(route, good.replace("e=", "e=9")) == 403
     assert fetch(route.replace("visit_image_", "visit_imagf_"), good) == 403
     assert fetch(route, "") == 403
+    assert fetch(route, "e=\u00b2&s=x") == fetch(route, f"e={5000 * '9'}&s=x") == 403
+    # What people put into their repositories must not become a page of the platform.
+    page = synthetic_home / "users" / "eve" / "butler" / "page.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    (page.parent / "butler.yaml").touch()
+    page.write_text("<script>alert(1)</script>")
+    own = "/api/butler/file/u-eve/page.html"
+    answer = httpx.get(f"{url}{own}?{signer.sign(own, 60)}")
+    shutil.rmtree(page.parent)
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-security-policy"] == "sandbox"
     # Even a good signature leads nowhere outside the repository.
     for outside in ("../manifest.json", "../../../links.key", "gen3.sqlite3/../../manifest.json"):
         escaped = f"/api/butler/file/demo/{outside.replace('..', '%2e%2e')}"

@@ -217,6 +217,14 @@ def test_a_request_that_is_too_large_is_refused(synthetic_home: Path, tmp_path: 
         )
         assert chunks.status_code == 413
         assert chunks.json()["code"] == "too_large"
+        # Of the files only their content has a limit of its own.
+        head = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+        parts = client.post(
+            "/api/files/transfers",
+            content=(part for part in (head, *[b"x" * 20_000] * 10, b"\r\n--x--\r\n")),
+            headers={**bearer(), "Content-Type": "multipart/form-data; boundary=x"},
+        )
+        assert parts.status_code == 413
     with serve(synthetic_home, tmp_path) as client:
         many = client.post(
             "/api/tap/sync",

@@ -154,6 +154,8 @@ def test_signed_addresses_are_good_for_one_thing(
     for wrong in (
         fetch.replace("/space/x", "/space/y"),
         fetch.replace("e=", "e=9"),
+        fetch.replace("e=", "e=" + 5000 * "9"),
+        fetch.replace("e=", "e=\u00b2"),
         fetch[:-1] + ("0" if fetch[-1] != "0" else "1"),
         fetch.replace("/ann/", "/bob/"),
         fetch.replace("/ann/space/x", "/ann/space/../space/y"),
@@ -250,10 +252,12 @@ def test_odd_documents_get_faults(ann: httpx.Client) -> None:
         ("PUT", "nodes/ann/space/n", "no xml", 400, "InvalidURI"),
         ("GET", "nodes/ann/space/none", None, 404, "NodeNotFound"),
         ("GET", "nodes/ann?limit=x", None, 400, "InvalidURI"),
+        ("GET", "nodes/ann?limit=\u00b2", None, 400, "InvalidURI"),
         ("POST", "synctrans", transfer("ann/space", "pullFromVoSpace"), 409, "DuplicateNode"),
         ("POST", "synctrans", transfer("ann/space/n", "sideways"), 400, "InvalidURI"),
         ("POST", "synctrans", "<x/>", 400, "InvalidURI"),
         ("GET", "synctrans/zz/results/transferDetails", None, 404, "NodeNotFound"),
+        ("GET", f"synctrans/{20_000 * '5b'}/phase", None, 404, "NodeNotFound"),
         ("DELETE", "nodes/ann", None, 403, "PermissionDenied"),
     ):  # fmt: skip
         answer = ann.request(method, f"/api/files/{path}", content=body, headers=XML if body else None)

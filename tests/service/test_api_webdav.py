@@ -286,6 +286,7 @@ def files_identity() -> object:
 def test_odd_requests_get_plain_answers(ann: httpx.Client) -> None:
     for path, status in (("/files/ann/" + "x" * 300, 400), ("/files/ann/a%00b", 400), ("/files/ann", 400)):
         assert ann.get(path).status_code == status, path
+    assert "this is a folder" in ann.get("/files/ann").json()["message"]
     assert ann.request("PROPFIND", "/files/ann", content="<a>", headers={"Depth": "0"}).status_code == 400
     bomb = (
         '<!DOCTYPE a [<!ENTITY b "' + "x" * 1000 + '">]><propfind xmlns="DAV:">' + "&b;" * 100 + "</propfind>"
@@ -298,3 +299,4 @@ def test_odd_requests_get_plain_answers(ann: httpx.Client) -> None:
     assert ann.request("PROPPATCH", "/files/ann", content="<x/>").status_code == 400
     assert ann.put("/files/ann/none/x", content=b"").status_code == 409
     assert ann.post("/files/ann").status_code == 405
+    assert ann.request("COPY", "/files/ann", headers={"Destination": "http://[x"}).status_code == 400

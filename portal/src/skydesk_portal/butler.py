@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import sys
 import threading
 import urllib.parse
@@ -192,7 +193,7 @@ class _Gate:
         expires, signature = request.query_params.get("e", ""), request.query_params.get("s", "")
         route = urllib.parse.quote(request.url.path) if "%" not in request.url.path else request.url.path
         signer = self.factory.create_link_signer()
-        if not expires.isdigit() or not signer.check(route, int(expires), signature):
+        if not re.fullmatch(r"[0-9]{1,18}", expires) or not signer.check(route, int(expires), signature):
             raise ForbiddenError("the link has expired or is not ours")
         label, _, relative = (
             urllib.parse.unquote(request.url.path).removeprefix(f"{PREFIX}/file/").partition("/")
@@ -200,7 +201,9 @@ class _Gate:
         found = self.index.find_file(label, relative)
         if found is None:
             raise NotFoundError("the file is not there any more")
-        return FileResponse(found)
+        # What people put into their repositories can be HTML: it must not run with the rights of this address.
+        headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+        return FileResponse(found, media_type="application/octet-stream", headers=headers)
 
 
 def create_butler_app(

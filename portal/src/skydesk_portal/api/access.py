@@ -22,7 +22,7 @@ __all__ = ["AccessMiddleware"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 # Bodies of these go straight to disk, with a quota of their own.
-_STREAMED = ("/files/", "/api/files/")
+_STREAMED = ("/files/", "/api/files/content/")
 _LONGEST_AGENT = 200
 _JSON_BYTES = 8_000_000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -328,7 +329,7 @@ class VospaceService:
         """
         path = plain_path(path)
         what = f"{'GET' if method == 'HEAD' else method} {CONTENT}{quote(path)}"
-        if not expires.isdigit() or not self._signer.check(what, int(expires), signature):
+        if not re.fullmatch(r"[0-9]{1,18}", expires) or not self._signer.check(what, int(expires), signature):
             return None
         return Identity(split_path(path)[0])
 

@@ -70,7 +70,7 @@ def _limit(request: Request) -> int | None:
     text = request.query_params.get("limit")
     if text is None:
         return None
-    if not text.isdigit():
+    if not text.isascii() or not text.isdigit():
         raise UsageError("limit is a number of nodes")
     return int(text[:9])
 
@@ -137,7 +137,7 @@ async def create_sync(request: Request, factory: FactoryDependency, identity: Ca
 def _agreed(told: str) -> Transfer:
     try:
         return read_parameters([(str(name), str(value)) for name, value in json.loads(bytes.fromhex(told))])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise NotFoundError("there is no such transfer") from error
 
 

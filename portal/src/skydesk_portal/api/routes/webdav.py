@@ -62,7 +62,11 @@ def _destination(request: Request, public: str) -> str | None:
     given = request.headers.get("destination")
     if given is None:
         return None
-    parts, known = urlsplit(given), {request.headers.get("host", "").lower(), urlsplit(public).netloc.lower()}
+    try:
+        parts = urlsplit(given)
+    except ValueError as error:  # an address that is none, such as "http://[x"
+        raise UsageError("the destination is no address") from error
+    known = {request.headers.get("host", "").lower(), urlsplit(public).netloc.lower()}
     if parts.netloc and parts.netloc.lower() not in known:
         raise UsageError("the destination lies on another server")
     return unquote(parts.path)
