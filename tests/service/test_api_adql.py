@@ -95,6 +95,10 @@ def test_shapes_in_the_result_are_arrays_with_their_xtype(live_services: LiveSer
             "line 1, column 8: unknown column `coord_raa` (did you mean `coord_ra`?)",
         ),
         (
+            "SELECT ra FROM demo.Object",
+            "line 1, column 8: unknown column `ra` (did you mean `coord_ra`?)",
+        ),
+        (
             "SELECT objectId FROM demo.Object LIMIT 3",
             "line 1, column 34: LIMIT is not ADQL: write SELECT TOP n",
         ),

@@ -83,6 +83,13 @@ def test_using_and_making_tokens_does_not_move_the_epoch(bare_stack: Stack) -> N
     assert epoch(bare_stack) == before
 
 
+def test_an_administrator_who_never_signed_in_is_one(bare_stack: Stack) -> None:
+    bare_stack.add_user("olga", admin=True)
+    for name, status in (("olga", 200), ("annie", 403)):
+        headers = {"Authorization": f"Bearer {bare_stack.token(name, ['read:tap'])}"}
+        assert httpx.get(f"{bare_stack.url}/api/metrics", headers=headers).status_code == status
+
+
 def test_a_token_expires(bare_stack: Stack) -> None:
     token = bare_stack.token("annie", ["read:tap"], expires="2s")
     assert ask_hub(bare_stack, token).status_code == 200

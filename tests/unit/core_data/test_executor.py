@@ -178,6 +178,8 @@ def test_bad_arguments_are_named(sim_repo, pipeline, tmp_path, pool):
         run_pipeline(sim_repo, pipeline, "SimCam/defaults", "SimCam/raw/all", pool=pool)
     with pytest.raises(PipelineError, match="colour"):
         run_pipeline(sim_repo, pipeline, "SimCam/defaults", "runs/b", "colour='red'", pool=pool)
+    with pytest.raises(PipelineError, match=r"^DRP#nothing: "):
+        run_pipeline(sim_repo, "DRP#nothing", "SimCam/defaults", "runs/b", pool=pool)
 
 
 def test_packaged_pipelines_are_found_by_name():

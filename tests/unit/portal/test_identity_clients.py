@@ -140,12 +140,15 @@ def test_releases_are_open_to_their_groups_only() -> None:
     [
         (b'{"quota": {"api": {"tap": 7}}}', {"api": {"tap": 7}}),
         (b'{"quota": null}', {}),
+        (b'{"groups": [{"name": "admins", "id": 2001}, "odd"]}', {}),
         (b"[]", {}),
         (b"no json", {}),
         (None, {}),
     ],
 )
-def test_the_quota_comes_from_the_identity_provider(body: bytes | None, quota: dict[str, object]) -> None:
+def test_quota_and_rights_come_from_the_identity_provider(
+    body: bytes | None, quota: dict[str, object]
+) -> None:
     asked = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -165,7 +168,9 @@ def test_the_quota_comes_from_the_identity_provider(body: bytes | None, quota: d
             server = await asyncio.start_unix_server(answer, str(socket))
             client = HubIdentityClient("http://hub/api", None, httpx.MockTransport(Hub()), socket)
             for _ in range(2):
-                assert (await client.get_identity("good")).quota == quota
+                identity = await client.get_identity("good")
+                assert identity.quota == quota
+                assert identity.admin is (body is not None and b"admins" in body)
             server.close()
             await client.close()
 

@@ -71,6 +71,13 @@ def find_pipeline(name: str) -> str:
     raise NotFoundError(f"no pipeline {path}: neither a file nor one of {known}")
 
 
+def _name(pipeline_uri: str) -> str:
+    # A packaged pipeline goes by the name that people give it; where it lies is nobody's business.
+    folder = Path(str(importlib.resources.files("skydesk_core"))) / "pipelines"
+    path, mark, part = pipeline_uri.partition("#")
+    return f"{Path(path).stem}{mark}{part}" if Path(path).parent == folder else pipeline_uri
+
+
 def get_output_run(butler: Butler, output: str, inputs: Sequence[str]) -> str:
     """Return the RUN to write to: the chain's newest one, or a new one.
 
@@ -160,12 +167,12 @@ def build_graph(
             graph.init_output_run(client)
     except ConflictingDefinitionError as error:
         raise PipelineError(
-            f"{pipeline_uri}: does not fit what {run} holds; choose another output ({_first_line(error)})"
+            f"{_name(pipeline_uri)}: does not fit what {run} holds; choose another output ({_first_line(error)})"
         ) from error
     except PipelineError:
         raise
     except Exception as error:
-        raise PipelineError(f"{pipeline_uri}: {type(error).__name__}: {_first_line(error)}") from error
+        raise PipelineError(f"{_name(pipeline_uri)}: {type(error).__name__}: {_first_line(error)}") from error
     path = folder / "graph.qg"
     components.write(str(path), zstd_level=1)
     _LOG.info("graph of %s: %d quanta", pipeline_uri, len(graph))

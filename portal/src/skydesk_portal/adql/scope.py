@@ -27,6 +27,14 @@ def suggest(word: str, known: list[str]) -> str:
     return f" (did you mean `{lowered[close[0]]}`?)" if close else ""
 
 
+def _ending(word: str, known: list[str]) -> str:
+    # What people call `ra` is `coord_ra` in one table and `s_ra` in another.
+    found = {name for name in known if name.lower().endswith(f"_{word.lower()}")}
+    ends = sorted(found, key=lambda name: (len(name), name))
+    names = " or ".join(f"`{name}`" for name in ends[:3])
+    return f" (did you mean {names}?)" if names else ""
+
+
 def _span(node: exp.Expression | None) -> tuple[int, int] | None:
     if node is None:
         return None
@@ -194,7 +202,8 @@ class Scope:
                 hint = suggest(qualifier[-1], known) or (f": FROM has {', '.join(known)}" if known else "")
                 return error_at(self.text, node, f"table `{'.'.join(qualifier)}` is not in FROM{hint}")
             every = named
-        hint = suggest(name, [column.name for source in every for column in source.columns])
+        columns = [column.name for source in every for column in source.columns]
+        hint = suggest(name, columns) or _ending(name, columns)
         of = f" of `{named[0].alias}`" if qualifier else ""
         if not qualifier and name.lower() in self.aliases:
             hint = ": the SELECT list gives that name, write the expression itself here"

@@ -92,9 +92,30 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = {404: "there is nothing at this address", 405: "this method is not allowed here"}
     message = words.get(error.status_code, str(error.detail))
+    if error.status_code == 404:
+        message += _name_neighbours(request)
     return render_error(
         request.url.path, status=error.status_code, code="http", vo_error="UsageError", message=message
     )
+
+
+def _name_neighbours(request: Request) -> str:
+    # Whoever opens the address of a service sees what lies below it, or below the nearest one that exists.
+    paths = [path.strip("/").split("/") for path in request.app.openapi()["paths"]]
+    parts = request.url.path.strip("/").split("/")
+    while len(parts) > 1:
+        size = len(parts)
+        fits = [
+            path
+            for path in paths
+            if len(path) > size
+            and all(own == part or own.startswith("{") for own, part in zip(path, parts, strict=False))
+        ]
+        if fits:
+            names = sorted({path[size] for path in fits})
+            return f"; below /{'/'.join(fits[0][:size])} there are {', '.join(names)}"
+        parts.pop()
+    return ""
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

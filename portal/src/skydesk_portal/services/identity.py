@@ -27,6 +27,7 @@ _SCOPE_PREFIX = "custom:skydesk:"
 _KEEP_S = 60.0
 _KEEP_INVALID_S = 5.0
 _OAUTH_BASIC = "x-oauth-basic"
+_ADMINS = "admins"
 
 
 def find_token(headers: Mapping[str, str]) -> str | None:
@@ -81,6 +82,20 @@ def identity_of(document: Mapping[str, Any]) -> Identity:
         own,
         frozenset(map(str, document.get("groups") or [])),
         admin=bool(document.get("admin")),
+    )
+
+
+def _complete(identity: Identity, told: Mapping[str, Any]) -> Identity:
+    # The hub learns groups and rights when a person signs in; the provider knows them from the beginning.
+    named = told.get("groups")
+    items = named if isinstance(named, list) else []
+    groups = frozenset(str(item["name"]) for item in items if isinstance(item, dict) and "name" in item)
+    quota = told.get("quota")
+    return replace(
+        identity,
+        groups=identity.groups | groups,
+        admin=identity.admin or _ADMINS in groups,
+        quota=quota if isinstance(quota, dict) else {},
     )
 
 
@@ -140,7 +155,8 @@ class HubIdentityClient:
     transport
         Replaces the network, for tests.
     provider
-        Socket of the identity provider, which knows people's own quotas.
+        Socket of the identity provider, which knows people's own quotas, and
+        their groups also before they have signed in to the hub.
     """
 
     def __init__(
@@ -221,7 +237,7 @@ class HubIdentityClient:
             document = response.json()
             # A token of a service has no user behind it and nothing here belongs to it.
             if document.get("kind", "user") == "user":
-                identity = replace(identity_of(document), quota=await self._ask_quota(token))
+                identity = _complete(identity_of(document), await self._ask_provider(token))
         # The answer holds only if nothing was revoked while the question was on its way.
         if self._epoch.read() == epoch:
             if len(self._answers) > 10_000:
@@ -230,19 +246,19 @@ class HubIdentityClient:
             self._answers[key] = (time.monotonic() + keep, identity)
         return identity
 
-    async def _ask_quota(self, token: str) -> Mapping[str, Any]:
+    async def _ask_provider(self, token: str) -> Mapping[str, Any]:
         if self._provider is None or self._socket is None or not self._socket.exists():
             return {}
         try:
             response = await self._provider.get(
                 "/auth/api/v1/user-info", headers={"Authorization": f"Bearer {token}"}
             )
-            quota = response.json().get("quota") if response.status_code == 200 else None
-        except (httpx.HTTPError, ValueError, AttributeError) as error:
+            told = response.json() if response.status_code == 200 else None
+        except (httpx.HTTPError, ValueError) as error:
             # Whoever may come in is not kept out by this; the platform's figures hold meanwhile.
             get_logger().warning("the identity provider tells no quota", error=type(error).__name__)
             return {}
-        return quota if isinstance(quota, dict) else {}
+        return told if isinstance(told, dict) else {}
 
     async def close(self) -> None:
         """Give back connections."""

@@ -34,6 +34,7 @@ _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_NAME_BYTES = 255
 _LINKS = 16
 _HIDDEN = ".skydesk-upload-"
+_NO_FILE = "this is a folder, or something else that is no file; WebDAV and VOSpace list folders"
 
 type Parts = tuple[str, ...]
 
@@ -399,7 +400,7 @@ class HomeFolder:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise UsageError("this is not a file")
+            raise UsageError(_NO_FILE)
         return os.fdopen(descriptor, "rb"), _facts(parts[-1] if parts else "", status)
 
     def begin_write(self, parts: Parts, room_bytes: int) -> PendingFile:
@@ -428,7 +429,7 @@ class HomeFolder:
             name, mode = place.own(), 0o644
             if place.status is not None:
                 if not stat.S_ISREG(place.status.st_mode):
-                    raise FileConflictError("this is not a file")
+                    raise FileConflictError(_NO_FILE)
                 mode = stat.S_IMODE(place.status.st_mode) & 0o777
             return PendingFile(os.dup(place.folder), name, mode, room_bytes)
 
