@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -27,9 +28,12 @@ from skydesk_portal.config import PortalConfig, PortalSettings
 from skydesk_portal.exceptions import FileConflictError, NotFoundError, QuotaError, UsageError
 from skydesk_portal.factory import Factory, create_factory
 from skydesk_portal.models.identity import SCOPES, Identity
+from skydesk_portal.models.jobs import JobKind, Phase
 from skydesk_portal.models.tap import TapRequest
 from skydesk_portal.models.user_tables import find_position
+from skydesk_portal.services.tables_jobs import TableExecutor
 from skydesk_portal.testing import FakeIdentityClient
+from skydesk_portal.uws.runner import JobRunner
 from tests.support.services import ANN, BOB, LiveServices
 
 API = "/api/tables"
@@ -489,6 +493,28 @@ def test_a_running_query_keeps_its_version_and_a_crash_the_old_one(
     tables.sweep()
     with pytest.raises(NotFoundError):
         tables.restore_table(who, "one")
+
+
+def test_rows_that_were_added_are_not_added_again(
+    services: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, jobs, who = services.create_table_service(), services.create_job_service(), Identity("ann")
+    tables.create_table(who, "one", tables.read_content("x", b"a\n1\n"))
+    parameters = [("TABLE", "one"), ("QUERY", "SELECT a FROM user_ann.one"), ("APPEND", "true")]
+    job = jobs.create_job(who, kind=JobKind.TABLE, parameters=parameters, run=True)
+    runner = JobRunner("w", jobs.store, tmp_path, {JobKind.TABLE: TableExecutor(tables)}, lease_s=30.0)
+    append = tables.append_rows
+
+    def append_and_be_told_to_end(*given: Any) -> Any:
+        done = append(*given)
+        runner.give_back()
+        return done
+
+    monkeypatch.setattr(tables, "append_rows", append_and_be_told_to_end)
+    assert runner.run_one()
+    assert not runner.run_one(), "the job went back to the queue"
+    assert jobs.get_job(who, job.id).phase == Phase.COMPLETED
+    assert tables.get_table(who, "one").rows == 2
 
 
 WRITER = """
