@@ -14,6 +14,8 @@ import pytest
 from cadcutils.net import ws
 from vos import vos
 
+from skydesk_portal.models.identity import Identity
+from skydesk_portal.models.vospace import Transfer
 from tests.support.services import ANN, BOB, JOE, LiveServices
 
 VOS = "{http://www.ivoa.net/xml/VOSpace/v2.0}"
@@ -219,6 +221,20 @@ def test_transfers_run_as_jobs(worker: LiveServices, ann: httpx.Client, home: Pa
     assert (home / "space" / "result.vot").read_bytes() == ann.get(f"{job}/results/result").content
     for outside in ("http://other.example/x", f"{worker.url}/api/tap/tables", "file:///etc/passwd"):
         assert fetch(outside) == "ERROR"
+
+
+def test_a_copy_goes_through_no_link_to_a_folder(
+    live_services: LiveServices, ann: httpx.Client, home: Path
+) -> None:
+    tree = home / "space" / "tree"
+    tree.mkdir()
+    (tree / "x").write_text("x")
+    for name in ("a", "b", "c", "d"):
+        (tree / name).symlink_to(".")
+    address = "vos://skydesk!files/ann/space/tree"
+    moved = Transfer(address, f"{address}2", (), True)
+    live_services.factory.create_vospace_service().relocate(Identity("ann"), moved)
+    assert [path.name for path in (home / "space" / "tree2").iterdir()] == ["x"]
 
 
 @pytest.mark.requirement("DMS-LSP-REQ-0027")

@@ -233,6 +233,24 @@ def test_no_link_leads_out(live_services: LiveServices, ann: httpx.Client, home:
     shown = {urlsplit(href).path.rstrip("/").rsplit("/", 1)[1] for href in propfind(ann, "/files/ann/")}
     assert {"near", "lab", "labfile"} <= shown
     assert not shown & {"away", "up", "file", "loop", "bob", "pipe"}
+    # Copies and removals do not go through links to folders, of which some make a tree without end.
+    for name in ("a", "b", "c", "d"):
+        (home / "in" / name).unlink(missing_ok=True)
+        (home / "in" / name).symlink_to(".")
+    assert (
+        ann.request("COPY", "/files/ann/in", headers={"Destination": "/files/ann/again"}).status_code == 201
+    )
+    assert [path.name for path in (home / "again").iterdir()] == ["data.txt"]
+    (home / "kept").mkdir(exist_ok=True)
+    (home / "kept" / "x").write_text("x")
+    (home / "again" / "kept").symlink_to("../kept")
+    assert (
+        ann.request("COPY", "/files/ann/in", headers={"Destination": "/files/ann/again"}).status_code == 204
+    )
+    assert (home / "kept" / "x").read_text() == "x"
+    assert ann.delete("/files/ann/again").status_code == 204
+    for name in ("a", "b", "c", "d"):
+        (home / "in" / name).unlink()
     # Removing a link leaves what it points to.
     assert ann.delete("/files/ann/lab").status_code == 204
     assert (home / "in" / "data.txt").exists()

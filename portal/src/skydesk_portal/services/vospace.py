@@ -363,6 +363,9 @@ class VospaceService:
             home, parts = self._files.locate(identity, source)
             home.make_folder(self._files.locate(identity, target)[1])
             for child in home.list_facts(parts):
+                # Links to folders can make a tree without end.
+                if child.is_folder and child.is_link:
+                    continue
                 self._copy(identity, f"{source}/{child.name}", f"{target}/{child.name}", child)
         else:
             with self._files.open_for(identity, source) as content:

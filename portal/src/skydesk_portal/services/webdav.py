@@ -201,6 +201,11 @@ class _Folder(_Resource, DAVCollection):
     def get_available_bytes(self) -> int:
         return max(0, self.files.limit_bytes - self.get_used_bytes())
 
+    def get_descendants(self, *, depth: str = "infinity", **wishes: bool) -> list[Any]:
+        # Not through links: they can make a tree without end, and what they lead to is not part of this folder.
+        found: list[Any] = super().get_descendants(depth="0" if self.facts.is_link else depth, **wishes)
+        return found
+
     def get_member_names(self) -> list[str]:
         return [member.facts.name for member in self.get_member_list()]
 
@@ -232,6 +237,8 @@ class _Folder(_Resource, DAVCollection):
             home.make_folder(parts)
 
     def copy_move_single(self, dest_path: str, *, is_move: bool) -> None:
+        if self.facts.is_link:
+            return
         with _told():
             home, parts = self.files.locate(_caller(self.environ), dest_path)
             if home.find(parts) is None:

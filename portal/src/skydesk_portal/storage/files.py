@@ -15,7 +15,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -86,6 +86,8 @@ class FileFacts:
         Seconds since 1970 of the last change of content and of attributes.
     inode
         Number in the file system.
+    is_link
+        Whether a listing found it through a link.
     """
 
     name: str
@@ -94,6 +96,7 @@ class FileFacts:
     modified_s: float
     created_s: float
     inode: int
+    is_link: bool = False
 
     @property
     def etag(self) -> str:
@@ -348,13 +351,17 @@ class HomeFolder:
         NotFoundError
             If there is no such folder.
         """
+        return [name for name, _ in self._list(parts)]
+
+    def _list(self, parts: Parts) -> list[tuple[str, bool]]:
+        """Return the names in a folder, sorted, and whether they are links."""
         with self._locate(parts) as place:
             place.existing()
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             folder = os.open(place.name, flags, dir_fd=place.folder)
             try:
                 with os.scandir(folder) as entries:
-                    names = [e.name for e in entries if self._is_served(e)]
+                    names = [(e.name, e.is_symlink()) for e in entries if self._is_served(e)]
             finally:
                 os.close(folder)
         return sorted(names)
@@ -375,11 +382,11 @@ class HomeFolder:
     def list_facts(self, parts: Parts) -> list[FileFacts]:
         """Return what is in a folder, by name; links out of the home folder are left out."""
         found = []
-        for name in self.list_names(parts):
+        for name, is_link in self._list(parts):
             with suppress(ForbiddenError, UsageError):
                 facts = self.find((*parts, name))
                 if facts is not None:
-                    found.append(facts)
+                    found.append(replace(facts, is_link=is_link))
         return found
 
     def open(self, parts: Parts) -> tuple[BinaryIO, FileFacts]:
