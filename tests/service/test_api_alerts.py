@@ -197,6 +197,7 @@ def test_pages_follow_each_other_without_gap_or_repetition(
         ("/search?CURSOR=eyJhIjoxfQ", 400),
         ("/search?CURSOR=WzEsIDFlOTldCg", 400),
         ("/search?CURSOR=%C3%A9", 400),
+        (f"/search?CURSOR={8000 * 'W1tb'}", 400),
         ("/search?VISIT=1.5", 400),
         ("/search?DIAOBJECTID=9999999999999999999999", 400),
         ("/search?WHERE=1%3D1", 400),

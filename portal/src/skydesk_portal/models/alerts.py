@@ -150,7 +150,7 @@ def _parse_cursor(text: str) -> tuple[float, int]:
         place = float(when), int(alert_id)
         if not 0 <= place[1] < 1 << 63:
             raise ValueError("no identifier")
-    except (binascii.Error, ValueError, TypeError, OverflowError) as error:
+    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise UsageError("CURSOR is none that a search has given") from error
     return place
 
