@@ -137,6 +137,14 @@ def test_pages_bring_their_policy_and_say_that_there_is_no_release(client):
     assert "connect-src 'self'" in answer.headers["content-security-policy"]
 
 
+def test_a_page_that_does_not_exist_leads_back(client):
+    answer = client.get("/portal/app/nothing", headers={**PAGE, **bearer("token-of-anna")})
+    assert answer.status_code == 404
+    assert "The Portal has no such page" in answer.text
+    assert 'href="/portal/app/"' in answer.text
+    assert client.get("/portal/app/nothing", headers=bearer("token-of-anna")).json()["detail"]
+
+
 def test_the_page_does_not_hold_the_sealed_cookie(client, monkeypatch):
     sign_in(client, monkeypatch)
     sealed = client.cookies["skydesk-portal"]

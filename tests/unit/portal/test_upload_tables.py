@@ -186,6 +186,7 @@ def _fields(n: int, datatype: bytes = b"double") -> bytes:
         (_parquet(s=[1])[:-30], "parquet"),
         (_written("fits")[:5760], "FITS"),
         (b"SIMPLE  =" + b"x" * 5000, "FITS"),
+        (b"", "empty"),
     ],
 )  # fmt: skip
 def test_what_is_no_table_or_asks_for_too_much_is_refused(content: bytes, words: str) -> None:

@@ -15,7 +15,7 @@ import structlog
 from bokeh.core.validation import silence
 from bokeh.core.validation.warnings import EMPTY_LAYOUT
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from panel.io.fastapi import add_applications
 from panel.viewable import Viewable
@@ -23,7 +23,7 @@ from panel.viewable import Viewable
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.services.identity import IdentityClient
 from skydesk_portal.services.images import ImageService
-from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, HubGate, OAuthSettings
+from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, HubGate, OAuthSettings, refuse
 from skydesk_portal.ui.pages import catalogs, home, images, jobs, lightcurves
 from skydesk_portal.ui.routes import create_router
 from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, read_request
@@ -158,6 +158,10 @@ def create_app(
     @app.exception_handler(PortalError)
     async def render_error(_request: Request, error: PortalError) -> JSONResponse:
         return JSONResponse({"detail": str(error), "code": error.code}, status_code=error.status)
+
+    @app.exception_handler(404)
+    async def render_missing(request: Request, _error: Exception) -> Response:
+        return refuse(request, 404, "the Portal has no such page")
 
     @app.get(f"{PREFIX}/health")
     async def read_health() -> dict[str, str]:

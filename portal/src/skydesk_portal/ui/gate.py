@@ -24,7 +24,7 @@ from skydesk_portal.exceptions import AuthenticationError, PortalError
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.services.identity import IdentityClient, find_token
 
-__all__ = ["PREFIX", "HubGate", "OAuthSettings", "read_identity"]
+__all__ = ["PREFIX", "HubGate", "OAuthSettings", "read_identity", "refuse"]
 
 type Scope = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -159,7 +159,7 @@ class HubGate:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1013})
             else:
-                await _refuse(connection, error.status, str(error))(scope, receive, send)
+                await refuse(connection, error.status, str(error))(scope, receive, send)
             return
         await self._let_in(identity, connection, receive, send)
 
@@ -175,13 +175,13 @@ class HubGate:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 4401 if identity is None else 4403})
         elif identity is not None:
-            await _refuse(
-                connection, 403, "your account or token may not use the Portal (scope exec:portal)"
-            )(scope, receive, send)
+            await refuse(connection, 403, "your account or token may not use the Portal (scope exec:portal)")(
+                scope, receive, send
+            )
         elif self.oauth and _wants_page(connection):
             await self._login(connection, self.oauth)(scope, receive, send)
         else:
-            response = _refuse(connection, 401, "sign in, or send a token with the scope exec:portal")
+            response = refuse(connection, 401, "sign in, or send a token with the scope exec:portal")
             response.headers["WWW-Authenticate"] = 'Bearer realm="skydesk"'
             await response(scope, receive, send)
 
@@ -236,18 +236,18 @@ class HubGate:
         try:
             login = json.loads(self._fernet.decrypt(sealed.encode(), ttl=_LOGIN_S))
         except InvalidToken:
-            return _refuse(
+            return refuse(
                 connection, 400, "this sign-in took too long or began in another window; open the page again"
             )
         given = connection.query_params.get("state", "")
         code = connection.query_params.get("code", "")
         if not hmac.compare_digest(given, login["state"]) or not code:
-            return _refuse(connection, 400, "this answer does not belong to a sign-in that began here")
+            return refuse(connection, 400, "this answer does not belong to a sign-in that began here")
         try:
             token = await _exchange(oauth, code, login["verifier"])
         except httpx.HTTPError as error:
             log.warning("sign-in failed", error=str(error))
-            return _refuse(connection, 503, "the hub does not answer; try again in a moment")
+            return refuse(connection, 503, "the hub does not answer; try again in a moment")
         response = RedirectResponse(login["wanted"], status_code=303)
         self._set_cookie(response, SESSION_COOKIE, token, _SESSION_S, oauth.public_url)
         response.delete_cookie(STATE_COOKIE, path=PREFIX)
@@ -291,7 +291,23 @@ def _wants_page(connection: HTTPConnection) -> bool:
     return connection.scope.get("method") == "GET" and "text/html" in connection.headers.get("accept", "")
 
 
-def _refuse(connection: HTTPConnection, status: int, message: str) -> Response:
+def refuse(connection: HTTPConnection, status: int, message: str) -> Response:
+    """Make the answer to a request that gets nothing: a page for a browser, JSON for a program.
+
+    Parameters
+    ----------
+    connection
+        The request.
+    status
+        HTTP status.
+    message
+        What is wrong, without a full stop.
+
+    Returns
+    -------
+    Response
+        The answer.
+    """
     if _wants_page(connection):
         page = (
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>skydesk</title>'

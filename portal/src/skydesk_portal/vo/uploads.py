@@ -206,6 +206,8 @@ def _is_odd(kind: pa.DataType) -> bool:
 def _read_text(content: bytes, texts: Collection[str]) -> tuple[tuple[ColumnInfo, ...], pa.Table]:
     import pyarrow.csv as pacsv
 
+    if not content:
+        raise UsageError("nothing came: the file is empty")
     start = 3 if content.startswith(b"\xef\xbb\xbf") else 0
     # Lines that begin with # are remarks, as ECSV has them, while the header has not come.
     while content[start : start + 1] == b"#":
