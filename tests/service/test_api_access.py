@@ -138,6 +138,7 @@ def test_addresses_that_do_not_exist_say_so(live_services: LiveServices) -> None
     with live_services.client() as client:
         assert client.get("/api/nothing").json()["code"] == "http"
         assert "below /api/tap there are async, availability, " in client.get("/api/tap").text
+        assert "below /api there are alerts, batch, " in client.get("/api/nothing").json()["message"]
         assert "below /api/sia/{release} there are " in client.get("/api/sia/demo").text
         assert "below /api/hips there are list, v2" in client.get("/api/hips/nope").json()["message"]
         assert client.put("/api/tap/sync").status_code == 405

@@ -85,6 +85,8 @@ def test_using_and_making_tokens_does_not_move_the_epoch(bare_stack: Stack) -> N
 
 def test_an_administrator_who_never_signed_in_is_one(bare_stack: Stack) -> None:
     bare_stack.add_user("olga", admin=True)
+    early = bare_stack.command("token", "create", "--user", "olga", "--scope", "admin:users", check=False)
+    assert "olga has to open Notebooks or the Portal once" in early.stderr
     for name, status in (("olga", 200), ("annie", 403)):
         headers = {"Authorization": f"Bearer {bare_stack.token(name, ['read:tap'])}"}
         assert httpx.get(f"{bare_stack.url}/api/metrics", headers=headers).status_code == status

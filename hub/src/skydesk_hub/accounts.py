@@ -114,6 +114,11 @@ async def make_token(
     if expires_in_s:
         data["expires_in"] = expires_in_s
     answer = await call_hub(platform, "POST", f"/users/{quote(name)}/tokens", data)
+    if answer.status == 400 and (wanted := [scope for scope in scopes if scope in ADMIN_SCOPES]):
+        # The hub gives an administrator these rights at the first sign-in.
+        raise UserError(
+            f"{name} has to open Notebooks or the Portal once before a token can have {wanted[0]}"
+        )
     if answer.status != 201:
         raise ServiceError(f"the hub refused the token ({answer.status}: {describe_refusal(answer)})")
     made: dict[str, Any] = answer.json()

@@ -103,7 +103,7 @@ def _name_neighbours(request: Request) -> str:
     # Whoever opens the address of a service sees what lies below it, or below the nearest one that exists.
     paths = [path.strip("/").split("/") for path in request.app.openapi()["paths"]]
     parts = request.url.path.strip("/").split("/")
-    while len(parts) > 1:
+    while parts:
         size = len(parts)
         fits = [
             path
