@@ -15,6 +15,7 @@ from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.sia import adql_text
 from skydesk_portal.models.tables import Catalog
 from skydesk_portal.services.alerts import AlertService
+from skydesk_portal.services.pagelinks import link_pages
 from skydesk_portal.services.rowlinks import RowLinks
 from skydesk_portal.services.signing import LinkSigner
 from skydesk_portal.services.soda import SodaService
@@ -333,32 +334,10 @@ class DatalinkService:
         return links
 
     def _page_links(self, text: str, facts: DatasetFacts, row: dict[str, Any] | None) -> list[Link]:
-        links = []
+        page = None
         if row is not None and row["s_region"] is not None:
-            page = f"{self._url}/portal/app/images?release={quote(facts.id.release)}&id={facts.id.uuid}"
-            links.append(
-                Link(
-                    text,
-                    "#auxiliary",
-                    "The image in the portal",
-                    access_url=page,
-                    content_type="text/html",
-                    link_auth="true",
-                )
-            )
-        links.append(
-            Link(
-                text,
-                "#auxiliary",
-                "How the platform's data are made and described",
-                access_url=f"{self._url}/docs/",
-                content_type="text/html",
-                local_semantics="documentation",
-                link_auth="false",
-                link_authorized=True,
-            )
-        )
-        return links
+            page = f"/portal/app/images?release={quote(facts.id.release)}&id={facts.id.uuid}"
+        return link_pages(text, self._url, page, "The image in the portal")
 
     def make_timeseries_query(
         self, identity: Identity, text: str, bands: Sequence[str], table: str | None = None

@@ -12,6 +12,7 @@ from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.sia import adql_text
 from skydesk_portal.models.tables import Catalog, TableInfo
 from skydesk_portal.services.alerts import AlertService
+from skydesk_portal.services.pagelinks import link_pages
 from skydesk_portal.services.tap import TapService
 
 __all__ = ["RowLinks"]
@@ -224,36 +225,14 @@ class RowLinks:
         return None if ra is None or dec is None else f"{ra!r} {dec!r}"
 
     def _page_links(self, text: str, wanted: RowId, row: dict[str, Any]) -> list[Link]:
-        links = []
         key = {"Object": "object", "DiaObject": "diaobject"}.get(wanted.table)
         number = wanted.key
         if wanted.table == "DiaSource" and row.get("diaObjectId"):
             key, number = "diaobject", int(row["diaObjectId"])
+        page = None
         if key is not None:
-            page = f"{self._url}/portal/app/lightcurves?release={quote(wanted.release)}&{key}={number}"
-            links.append(
-                Link(
-                    text,
-                    "#auxiliary",
-                    "The light curve in the portal",
-                    access_url=page,
-                    content_type="text/html",
-                    link_auth="true",
-                )
-            )
-        links.append(
-            Link(
-                text,
-                "#auxiliary",
-                "How the platform's data are made and described",
-                access_url=f"{self._url}/docs/",
-                content_type="text/html",
-                local_semantics="documentation",
-                link_auth="false",
-                link_authorized=True,
-            )
-        )
-        return links
+            page = f"/portal/app/lightcurves?release={quote(wanted.release)}&{key}={number}"
+        return link_pages(text, self._url, page, "The light curve in the portal")
 
     def make_timeseries_query(self, identity: Identity, wanted: RowId, bands: Sequence[str]) -> str:
         """Return the ADQL query for a light curve, see `DatalinkService.make_timeseries_query`."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 from collections.abc import Iterable
 from pathlib import Path
+
+from skydesk_portal.storage.threaded import ThreadedFile
 
 __all__ = ["ShareStore"]
 
@@ -26,17 +26,7 @@ class ShareStore:
     """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
-        self._local = threading.local()
-
-    def _connect(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            found = sqlite3.connect(self._file, timeout=30)
-            found.execute("PRAGMA journal_mode=WAL")
-            found.execute(_SCHEMA)
-            self._local.connection = found
-        return found
+        self._database = ThreadedFile(file, _SCHEMA)
 
     def get_readers(self, owner: str) -> tuple[frozenset[str], frozenset[str]]:
         """Return the users and the groups that may read somebody's repository.
@@ -46,7 +36,7 @@ class ShareStore:
         owner
             Whose repository.
         """
-        rows = self._connect().execute(
+        rows = self._database.connect().execute(
             "SELECT kind, reader FROM repository_readers WHERE owner = ?", (owner,)
         )
         found: dict[str, set[str]] = {"user": set(), "group": set()}
@@ -57,7 +47,7 @@ class ShareStore:
     def set_readers(self, owner: str, users: Iterable[str], groups: Iterable[str]) -> None:
         """Replace the users and groups that may read somebody's repository."""
         rows = [(owner, "user", name) for name in users] + [(owner, "group", name) for name in groups]
-        with self._connect() as connection:
+        with self._database.connect() as connection:
             connection.execute("DELETE FROM repository_readers WHERE owner = ?", (owner,))
             connection.executemany("INSERT OR IGNORE INTO repository_readers VALUES (?, ?, ?)", rows)
 
@@ -65,7 +55,7 @@ class ShareStore:
         """Return who shares a repository with a user or one of the user's groups, sorted."""
         readers = [("user", user), *(("group", name) for name in groups)]
         marks = ", ".join("(?, ?)" for _ in readers)
-        rows = self._connect().execute(
+        rows = self._database.connect().execute(
             f"SELECT DISTINCT owner FROM repository_readers WHERE (kind, reader) IN (VALUES {marks}) ORDER BY owner",
             [value for reader in readers for value in reader],
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 from collections.abc import Mapping
 from pathlib import Path
+
+from skydesk_portal.storage.threaded import ThreadedFile
 
 __all__ = ["NodePropertyStore"]
 
@@ -25,17 +25,7 @@ class NodePropertyStore:
     """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
-        self._local = threading.local()
-
-    def _connect(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            found = sqlite3.connect(self._file, timeout=30)
-            found.execute("PRAGMA journal_mode=WAL")
-            found.execute(_SCHEMA)
-            self._local.connection = found
-        return found
+        self._database = ThreadedFile(file, _SCHEMA)
 
     def get_all(self, path: str) -> dict[str, str]:
         """Return the properties of a node by their identifiers.
@@ -45,13 +35,15 @@ class NodePropertyStore:
         path
             ``/NAME/…``.
         """
-        rows = self._connect().execute("SELECT uri, value FROM node_properties WHERE path = ?", (path,))
+        rows = self._database.connect().execute(
+            "SELECT uri, value FROM node_properties WHERE path = ?", (path,)
+        )
         return dict(rows.fetchall())
 
     def get_of_children(self, path: str) -> dict[str, dict[str, str]]:
         """Return the properties of everything directly in a container, by path."""
         prefix = path.rstrip("/") + "/"
-        rows = self._connect().execute(
+        rows = self._database.connect().execute(
             "SELECT path, uri, value FROM node_properties WHERE path > ? AND path < ? AND instr(substr(path, ?), '/') = 0",
             (prefix, prefix + chr(0x10FFFF), len(prefix) + 1),
         )
@@ -62,7 +54,7 @@ class NodePropertyStore:
 
     def set_all(self, path: str, properties: Mapping[str, str | None]) -> None:
         """Set properties of a node; `None` removes one."""
-        with self._connect() as connection:
+        with self._database.connect() as connection:
             for uri, value in properties.items():
                 if value is None:
                     connection.execute("DELETE FROM node_properties WHERE path = ? AND uri = ?", (path, uri))
@@ -74,7 +66,7 @@ class NodePropertyStore:
 
     def remove(self, path: str) -> None:
         """Forget the properties of a node and of everything below it."""
-        with self._connect() as connection:
+        with self._database.connect() as connection:
             connection.execute(
                 "DELETE FROM node_properties WHERE path = ? OR (path > ? AND path < ?)",
                 (path, path + "/", path + "/" + chr(0x10FFFF)),
@@ -83,7 +75,7 @@ class NodePropertyStore:
     def move(self, source: str, target: str) -> None:
         """Let the properties of a node and of everything below it follow it to another place."""
         self.remove(target)
-        with self._connect() as connection:
+        with self._database.connect() as connection:
             connection.execute(
                 "UPDATE node_properties SET path = ? || substr(path, ?)"
                 " WHERE path = ? OR (path > ? AND path < ?)",
