@@ -25,6 +25,7 @@ from bench.votable import measure_writers
 
 LIMIT_S = {"tiny": 60.0, "standard": 300.0}
 START_LIMIT_S = 25.0
+STOP_LIMIT_S = 5.0
 
 
 def main() -> None:
@@ -68,6 +69,7 @@ def main() -> None:
             keep(measure_memory(stack))
             if not options.skip_browser:
                 keep(measure_browser(stack))
+        keep([Measurement("stop", stack.stop_s, "s", "down until nothing runs", "promise", STOP_LIMIT_S)])
     render_page()
 
 

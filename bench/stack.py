@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import subprocess
@@ -27,6 +28,8 @@ class Stack:
     url: str
     start_s: float
     """Seconds from the command until every process was healthy."""
+    stop_s: float = math.nan
+    """Seconds that stopping took; known when the platform is down."""
 
     def status(self) -> dict[str, object]:
         """Return what ``skydesk status --json`` says."""
@@ -74,9 +77,11 @@ def running(home: Path) -> Iterator[Stack]:
         stack.start_s = time.monotonic() - begun
         yield stack
     finally:
+        begun = time.monotonic()
         run_skydesk(home, "down", check=False)
         try:
             process.wait(timeout=15)
+            stack.stop_s = time.monotonic() - begun
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

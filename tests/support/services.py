@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -120,21 +121,24 @@ def synthetic_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def service_factory(synthetic_home: Path) -> Iterator[Factory]:
-    """The services without HTTP."""
-    settings = PortalSettings(home=synthetic_home, run=synthetic_home / "run", url="http://services.example")
-    factory = create_factory(settings, FakeIdentityClient(IDENTITIES))
-    yield factory
-    factory.close()
+def live_home(synthetic_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the same release whose jobs belong to the live services alone.
+
+    Their workers go on between the tests; in a home that others use they would do jobs that a test wants to find queued.
+    """
+    home = tmp_path_factory.mktemp("live")
+    shutil.copytree(synthetic_home / "releases", home / "releases", symlinks=True, copy_function=os.link)
+    (home / "run").mkdir()
+    return home
 
 
 @pytest.fixture(scope="session")
-def live_services(synthetic_home: Path) -> Iterator[LiveServices]:
+def live_services(live_home: Path) -> Iterator[LiveServices]:
     """The api application on a free port of 127.0.0.1; tests start workers as they need them."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     settings = PortalSettings(
-        home=synthetic_home, run=synthetic_home / "run", url=url, portal=PortalConfig(lease_seconds=3.0)
+        home=live_home, run=live_home / "run", url=url, portal=PortalConfig(lease_seconds=3.0)
     )
     factory = create_factory(settings, FakeIdentityClient(IDENTITIES))
     server = uvicorn.Server(
@@ -144,7 +148,7 @@ def live_services(synthetic_home: Path) -> Iterator[LiveServices]:
     )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
-    live = LiveServices(url, synthetic_home, factory)
+    live = LiveServices(url, live_home, factory)
     deadline = time.monotonic() + 120
     while True:
         try:

@@ -132,7 +132,7 @@ class Stack:
         path = self.home / "logs" / f"{name}.log"
         return path.read_text(errors="replace")[-4000:] if path.exists() else ""
 
-    def wait_healthy(self, *names: str, timeout_s: float = 60) -> dict[str, Any]:
+    def wait_healthy(self, *names: str, timeout_s: float = 180) -> dict[str, Any]:
         """Wait until the named services (all when none is named) are healthy, and return the status."""
         deadline = time.monotonic() + timeout_s
         state: dict[str, Any] = {}
@@ -149,7 +149,7 @@ class Stack:
         """Stop the platform as ``skydesk down`` does and return the seconds it took."""
         begun = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(10)
+        self.process.wait(60)
         return time.monotonic() - begun
 
 
@@ -185,12 +185,12 @@ def start_stack(
             )
         stack = Stack(home, process)
         try:
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + 180
             while not (home / "run" / "supervisor.sock").exists():
                 assert process.poll() is None, (top / "up.log").read_text()
                 assert time.monotonic() < deadline, (top / "up.log").read_text()
                 time.sleep(0.05)
-            stack.url = stack.wait_healthy(*needs, timeout_s=90)["url"]
+            stack.url = stack.wait_healthy(*needs, timeout_s=180)["url"]
             yield stack
         finally:
             if process.poll() is None:

@@ -63,7 +63,8 @@ def test_gather_runs_after_all_its_inputs_and_outputs_are_registered(sim_repo, p
         assert len(butler.query_datasets("mean_log")) == 7
         assert butler.get("mean_config") is not None
     assert report.costs["mean"].quanta == 7
-    assert report.costs["mean"].cpu_s / 7 < 0.15
+    # An interpreter that started for each quantum would take seconds.
+    assert report.costs["mean"].cpu_s / 7 < 1.0
 
 
 def test_nothing_left_to_do_is_success(sim_repo, pipeline, pool, tmp_path):

@@ -217,10 +217,10 @@ def test_the_runner_keeps_results_where_the_job_says(jobs: JobService) -> None:
 
 def test_the_runner_renews_its_lease_and_reports(jobs: JobService) -> None:
     job, writer = submit(jobs), Writer()
-    runner = make_runner(jobs, writer)
+    runner = make_runner(jobs, writer, lease_s=3.0)
     thread = threading.Thread(target=runner.run_one)
     thread.start()
-    time.sleep(1.6)
+    time.sleep(3.6)
     assert jobs.store.release_expired(3) == []
     assert jobs.get_job(ANN, job.id).progress == {"step": "wait"}
     writer.release.set()
