@@ -87,6 +87,8 @@ def test_a_repository_is_shared_with_users_and_groups(platform: tuple[str, str, 
         (ANN, "u-ann", {"users": ["../x"]}, 400),
         (ANN, "u-ann", {"groups": ["a b"]}, 400),
         (ANN, "u-ann", {"people": ["bob"]}, 400),
+        (ANN, "u-ann", {"users": ["bop"]}, 400),
+        (ANN, "u-ann", {"groups": ["member"]}, 400),
     ):
         assert share(api, token, label, **readers).status_code == expected  # type: ignore[arg-type]
     assert httpx.get(f"{api}/api/sharing/u-ann", headers=as_(BOB)).status_code == 404

@@ -22,6 +22,7 @@ HELP_LINES = {
     "demo": "Build the demo release.",
     "doctor": "Check what this machine has and lacks for skydesk.",
     "down": "Stop the platform of a home folder.",
+    "group": "Put people into groups, list and remove them.",
     "ingest": "Take raw exposures into the working repository.",
     "metrics": "Show the quality figures of a release.",
     "publish": "Publish a collection as a release.",

@@ -178,3 +178,30 @@ def test_quota_and_rights_come_from_the_identity_provider(
     assert len(asked) == 1
     assert b"/auth/api/v1/user-info" in asked[0]
     assert b"authorization: bearer good" in asked[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("body", "groups"),
+    [
+        # The hub still names "astro", which it learnt at the last sign-in.
+        (b'{"groups": [{"name": "users", "id": 2000}, {"name": "g_new", "id": 2010}]}', {"users", "g_new"}),
+        (b"no json", set()),
+    ],
+)
+def test_groups_are_those_of_this_moment(body: bytes, groups: set[str]) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+        writer.write(head + body)
+        writer.close()
+
+    async def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            socket = Path(folder) / "identity.sock"
+            client = HubIdentityClient("http://hub/api", None, httpx.MockTransport(Hub()), socket)
+            server = await asyncio.start_unix_server(answer, str(socket))
+            assert (await client.get_identity("good")).groups == groups
+            server.close()
+            await client.close()
+
+    asyncio.run(run())

@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from skydesk_hub.errors import ServiceError
-from skydesk_hub.identity import front, signin, tokens
+from skydesk_hub.identity import front, groups_api, signin, tokens
 from skydesk_hub.identity.hub_api import HubApi
 from skydesk_hub.identity.oidc import Provider, user_claims
 from skydesk_hub.identity.oidc import Request as OidcRequest
@@ -36,7 +36,9 @@ def make_app(platform: Platform) -> FastAPI:
     app = FastAPI(title="skydesk identity", docs_url=None, redoc_url=None, openapi_url="/auth/openapi.json")
     app.mount("/auth/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.include_router(signin.make_router(store, sessions, pages))
-    app.include_router(tokens.make_router(platform, store, sessions, pages, HubApi(platform)))
+    gate = tokens.Gate(store, sessions, HubApi(platform))
+    app.include_router(tokens.make_router(platform, gate, pages))
+    app.include_router(groups_api.make_router(platform, gate))
     app.include_router(front.make_router(platform, pages))
     add_provider(app, Provider(platform, store), sessions)
 

@@ -23,7 +23,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from skydesk_hub.errors import UserError
 
-__all__ = ["Store", "User"]
+__all__ = ["BUILT_IN", "Store", "User"]
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 SHORTEST_PASSWORD = 8
@@ -36,7 +36,11 @@ CREATE TABLE IF NOT EXISTS secrets (kind TEXT NOT NULL, hash TEXT NOT NULL, name
 CREATE INDEX IF NOT EXISTS secrets_by_name ON secrets (name);
 CREATE TABLE IF NOT EXISTS quotas (name TEXT PRIMARY KEY, document TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS groups (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, description TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS members (group_id INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (group_id, name));
 """
+BUILT_IN = ("users", "admins")
+"""Groups that nobody is put into: everybody, and whoever administers the platform."""
 HASHER = PasswordHasher()
 # Checked when a name is unknown, so that the answer takes as long as for a known one.
 UNKNOWN_HASH = HASHER.hash(secrets.token_hex(16))
@@ -60,6 +64,8 @@ class User:
         Unix time in seconds.
     memory_mib
         Memory of the person's lab, None for the platform's setting.
+    teams
+        Groups that an administrator put the person into, sorted.
     """
 
     name: str
@@ -68,11 +74,12 @@ class User:
     has_password: bool
     created: float
     memory_mib: int | None
+    teams: tuple[str, ...] = ()
 
     @property
     def groups(self) -> list[str]:
-        """Groups told to the hub."""
-        return ["users", "admins"] if self.admin else ["users"]
+        """All groups of the person: those that everybody of a kind is in, and the teams."""
+        return [*BUILT_IN[: 2 if self.admin else 1], *self.teams]
 
     def describe(self) -> dict[str, object]:
         """Return what lists show."""
@@ -82,6 +89,7 @@ class User:
             "disabled": self.disabled,
             "has_password": self.has_password,
             "memory_mib": self.memory_mib,
+            "groups": list(self.teams),
         }
 
 
@@ -147,7 +155,15 @@ class Store:
                 "SELECT name, admin, disabled, password IS NOT NULL, created, memory_mib FROM users WHERE name = ?",
                 (name,),
             ).fetchone()
-        return User(row[0], bool(row[1]), bool(row[2]), bool(row[3]), row[4], row[5]) if row else None
+            teams = db.execute(
+                "SELECT g.name FROM groups g JOIN members m ON m.group_id = g.id WHERE m.name = ? ORDER BY g.name",
+                (name,),
+            ).fetchall()
+        if row is None:
+            return None
+        return User(
+            row[0], bool(row[1]), bool(row[2]), bool(row[3]), row[4], row[5], tuple(t[0] for t in teams)
+        )
 
     def get_user(self, name: str) -> User:
         """Return a user.

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from skydesk_hub.accounts import make_token
 from skydesk_hub.errors import UserError
+from skydesk_hub.identity.groups import GroupStore
 from skydesk_hub.identity.hub_api import HubApi
 from skydesk_hub.identity.pages import Pages
 from skydesk_hub.identity.signin import SESSION_COOKIE, Sessions, login_address
@@ -23,7 +24,7 @@ from skydesk_hub.identity.store import Store, User
 from skydesk_hub.scopes import ADMIN_SCOPES, USER_SCOPES, from_custom
 from skydesk_hub.supervisor.table import Platform
 
-__all__ = ["make_router"]
+__all__ = ["Caller", "Gate", "make_router", "refuse"]
 
 CHALLENGE = 'Bearer realm="skydesk"'
 
@@ -195,16 +196,16 @@ class Gate:
         return caller
 
 
-def make_router(platform: Platform, store: Store, sessions: Sessions, pages: Pages, hub: HubApi) -> APIRouter:
+def make_router(platform: Platform, gate: Gate, pages: Pages) -> APIRouter:
     """Return the routes of tokens and user information.
 
     Parameters
     ----------
-    platform, store, sessions, pages, hub
+    platform, gate, pages
         What they work with.
     """
     router = APIRouter(prefix="/auth")
-    gate = Gate(store, sessions, hub)
+    sessions = gate.sessions
     add_information(router, platform, gate)
     add_tokens(router, platform, gate)
 
@@ -235,7 +236,8 @@ def add_information(router: APIRouter, platform: Platform, gate: Gate) -> None:
     @router.get("/api/v1/user-info")
     async def user_info(request: Request) -> dict[str, Any]:
         user = (await gate.identify(request)).user
-        groups = [{"name": name, "id": 2000 + number} for number, name in enumerate(user.groups)]
+        numbers = GroupStore(gate.store).number_groups()
+        groups = [{"name": name, "id": numbers[name]} for name in user.groups if name in numbers]
         memory_gib = (user.memory_mib or platform.config.lab_memory_mib) / 1024
         return {
             "username": user.name,

@@ -7,10 +7,6 @@ question to the hub per request.
 
 from __future__ import annotations
 
-import mmap
-import os
-import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +14,12 @@ from jupyterhub import orm
 from sqlalchemy import event, inspect
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction
 
+from skydesk_hub.epoch import Counter
+
 __all__ = ["install_epoch"]
 
 WATCHED = (orm.APIToken, orm.User, orm.Group, orm.Role, orm.Service)
 UNIMPORTANT = {"last_activity"}
-
-
-def open_counter(path: Path) -> Callable[[], None]:
-    """Open the counter's file and return the function that moves it on.
-
-    Parameters
-    ----------
-    path
-        The file, 8 bytes, mode 0600.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    os.ftruncate(handle, 8)
-    memory = mmap.mmap(handle, 8)
-    os.close(handle)
-
-    def bump() -> None:
-        memory[:8] = struct.pack("<Q", struct.unpack("<Q", memory[:8])[0] + 1)
-
-    return bump
 
 
 def matters(thing: Any) -> bool:
@@ -65,7 +44,7 @@ def install_epoch(path: Path) -> None:
     path
         The counter's file.
     """
-    bump = open_counter(path)
+    bump = Counter(path).bump
     bump()  # a hub that has just started may have forgotten anything
 
     @event.listens_for(Session, "after_flush")

@@ -60,7 +60,10 @@ class LabSpawner(SimpleLocalProcessSpawner):
     @property
     def visible_releases(self) -> tuple[str, ...]:
         """Names of the releases that the person may read."""
-        groups = None if self.user.admin else [group.name for group in self.user.groups]
+        # The hub learns groups when a person signs in; the provider knows those of this moment.
+        known = Store(self.platform.layout.identity_db).find_user(self.user_name)
+        named = known.groups if known is not None else [group.name for group in self.user.groups]
+        groups = None if self.user.admin else named
         return tuple(find_releases(self.platform.layout.root, groups))
 
     shared_repositories: tuple[str, ...] = ()

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skydesk_hub.accounts import end_rights, make_token
+from skydesk_hub.epoch import bump_epoch
 from skydesk_hub.errors import HubError, ServiceError
+from skydesk_hub.identity.groups import GroupStore
 from skydesk_hub.identity.store import Store
 
 if TYPE_CHECKING:
@@ -75,6 +77,29 @@ async def answer_user_quota(supervisor: Supervisor, wish: dict[str, Any]) -> obj
     return {"memory_mib": memory_mib, "services": store.get_service_quota(wish["name"])}
 
 
+async def answer_group_list(supervisor: Supervisor, _: dict[str, Any]) -> object:
+    """List the groups."""
+    store = GroupStore(Store(supervisor.platform.layout.identity_db))
+    return [group.describe() for group in store.list_groups()]
+
+
+async def answer_group_add(supervisor: Supervisor, wish: dict[str, Any]) -> object:
+    """Make a group, or put more people into it."""
+    layout = supervisor.platform.layout
+    group = GroupStore(Store(layout.identity_db)).put_group(wish["name"], wish["users"], wish["description"])
+    bump_epoch(layout.epoch_file)
+    return group.describe()
+
+
+async def answer_group_remove(supervisor: Supervisor, wish: dict[str, Any]) -> object:
+    """Take people out of a group; remove the group if nobody is named."""
+    layout = supervisor.platform.layout
+    store = GroupStore(Store(layout.identity_db))
+    group = store.take_out(wish["name"], wish["users"]) if wish["users"] else store.remove_group(wish["name"])
+    bump_epoch(layout.epoch_file)
+    return group.describe()
+
+
 OPERATIONS: dict[str, Operation] = {
     "status": answer_status,
     "stop": answer_stop,
@@ -83,6 +108,9 @@ OPERATIONS: dict[str, Operation] = {
     "user_list": answer_user_list,
     "user_disable": answer_user_disable,
     "user_quota": answer_user_quota,
+    "group_list": answer_group_list,
+    "group_add": answer_group_add,
+    "group_remove": answer_group_remove,
 }
 
 

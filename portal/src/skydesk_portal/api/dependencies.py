@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -28,6 +28,7 @@ __all__ = [
     "FactoryDependency",
     "Form",
     "FormDependency",
+    "check_names",
     "get_factory",
     "get_pool",
     "read_form",
@@ -97,6 +98,37 @@ async def require_admin(request: Request) -> Identity:
         raise ForbiddenError("this is for administrators only")
     _let_in(request, identity)
     return identity
+
+
+async def check_names(request: Request, users: Collection[str], groups: Collection[str]) -> None:
+    """Refuse names of users and groups that nobody has: a share that reaches nobody is a mistake.
+
+    Parameters
+    ----------
+    request
+        The request, whose caller may share.
+    users, groups
+        Names that something shall be shared with from now on.
+
+    Raises
+    ------
+    UsageError
+        If there are names that nobody has.
+    UpstreamError
+        If that cannot be found out now.
+    """
+    token = find_token(request.headers)
+    if token is None or not (users or groups):
+        return
+    client = get_factory(request).create_identity_client()
+    unknown = await client.find_unknown(token, sorted(users), sorted(groups))
+    if unknown:
+        told = (
+            f"there is no {one.kind} {one.name[:40]!r}"
+            + (f" (did you mean {one.meant!r}?)" if one.meant else "")
+            for one in unknown[:5]
+        )
+        raise UsageError("; ".join(told))
 
 
 def require(scope: str) -> Callable[[Request], Awaitable[Identity]]:

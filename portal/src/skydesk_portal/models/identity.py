@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["SCOPES", "Identity"]
+__all__ = ["SCOPES", "Identity", "UnknownName"]
 
 SCOPES = (
     "read:tap",
@@ -60,3 +60,22 @@ class Identity:
             `True` if the caller may read it.
         """
         return not access_groups or "*" in access_groups or self.admin or bool(access_groups & self.groups)
+
+
+@dataclass(frozen=True)
+class UnknownName:
+    """A name that no user or group has.
+
+    Parameters
+    ----------
+    kind
+        ``user`` or ``group``.
+    name
+        The name.
+    meant
+        A name like it that somebody has, `None` if there is none.
+    """
+
+    kind: str
+    name: str
+    meant: str | None

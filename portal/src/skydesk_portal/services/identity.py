@@ -9,7 +9,7 @@ import hashlib
 import mmap
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ import httpx
 
 from skydesk_portal.exceptions import AuthenticationError, UpstreamError
 from skydesk_portal.log import get_logger
-from skydesk_portal.models.identity import Identity
+from skydesk_portal.models.identity import Identity, UnknownName
 
 __all__ = ["EpochFile", "HubIdentityClient", "IdentityClient", "find_token", "identity_of"]
 
@@ -28,6 +28,7 @@ _KEEP_S = 60.0
 _KEEP_INVALID_S = 5.0
 _OAUTH_BASIC = "x-oauth-basic"
 _ADMINS = "admins"
+_BUILT_IN = frozenset({"users", _ADMINS})
 
 
 def find_token(headers: Mapping[str, str]) -> str | None:
@@ -86,14 +87,14 @@ def identity_of(document: Mapping[str, Any]) -> Identity:
 
 
 def _complete(identity: Identity, told: Mapping[str, Any]) -> Identity:
-    # The hub learns groups and rights when a person signs in; the provider knows them from the beginning.
+    # The hub learns groups and rights when a person signs in; the provider knows those of this moment.
     named = told.get("groups")
     items = named if isinstance(named, list) else []
     groups = frozenset(str(item["name"]) for item in items if isinstance(item, dict) and "name" in item)
     quota = told.get("quota")
     return replace(
         identity,
-        groups=identity.groups | groups,
+        groups=groups,
         admin=identity.admin or _ADMINS in groups,
         quota=quota if isinstance(quota, dict) else {},
     )
@@ -134,6 +135,17 @@ class IdentityClient(Protocol):
         ------
         AuthenticationError
             If the token is not valid.
+        UpstreamError
+            If that cannot be found out now.
+        """
+
+    async def find_unknown(
+        self, token: str, users: Sequence[str], groups: Sequence[str]
+    ) -> list[UnknownName]:
+        """Return the names that no user or group has; none where that cannot be found out.
+
+        Raises
+        ------
         UpstreamError
             If that cannot be found out now.
         """
@@ -232,23 +244,62 @@ class HubIdentityClient:
             raise UpstreamError("the sign-in service does not answer; try again in a moment") from error
         if response.status_code >= 500:
             raise UpstreamError("the sign-in service is not ready; try again in a moment")
-        identity = None
+        identity, sure = None, True
         if response.status_code == 200:
             document = response.json()
             # A token of a service has no user behind it and nothing here belongs to it.
             if document.get("kind", "user") == "user":
-                identity = _complete(identity_of(document), await self._ask_provider(token))
+                identity = identity_of(document)
+                if self._provider_is_there():
+                    told = await self._ask_provider(token)
+                    sure = bool(told)
+                    # The hub's groups may be out of date: what cannot be checked now is not granted now.
+                    kept = replace(identity, groups=identity.groups & _BUILT_IN)
+                    identity = _complete(identity, told) if told else kept
         # The answer holds only if nothing was revoked while the question was on its way.
         if self._epoch.read() == epoch:
             if len(self._answers) > 10_000:
                 self._answers.clear()
-            keep = _KEEP_S if identity is not None else _KEEP_INVALID_S
+            keep = _KEEP_S if identity is not None and sure else _KEEP_INVALID_S
             self._answers[key] = (time.monotonic() + keep, identity)
         return identity
 
+    def _provider_is_there(self) -> bool:
+        return self._provider is not None and self._socket is not None and self._socket.exists()
+
+    async def find_unknown(
+        self, token: str, users: Sequence[str], groups: Sequence[str]
+    ) -> list[UnknownName]:
+        """Return the names that no user or group has; none where that cannot be found out.
+
+        Parameters
+        ----------
+        token
+            The caller's.
+        users, groups
+            Names.
+
+        Raises
+        ------
+        UpstreamError
+            If the provider does not answer.
+        """
+        if not self._provider_is_there():
+            return []
+        assert self._provider is not None
+        try:
+            response = await self._provider.post(
+                "/auth/api/v1/names/unknown",
+                headers={"Authorization": f"Bearer {token}"},
+                json={"users": list(users), "groups": list(groups)},
+            )
+            response.raise_for_status()
+            return [UnknownName(**one) for one in response.json()["unknown"]]
+        except (httpx.HTTPError, ValueError, TypeError, KeyError) as error:
+            raise UpstreamError("names cannot be checked at the moment; try again") from error
+
     async def _ask_provider(self, token: str) -> Mapping[str, Any]:
-        if self._provider is None or self._socket is None or not self._socket.exists():
-            return {}
+        assert self._provider is not None
         try:
             response = await self._provider.get(
                 "/auth/api/v1/user-info", headers={"Authorization": f"Bearer {token}"}

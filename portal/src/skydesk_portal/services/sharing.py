@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,14 +131,24 @@ class SharingService:
             If a name is none, or there are too many.
         """
         owner, people, teams = self._owner(identity, label), set(users), set(groups)
-        for pattern, names, kind in ((_USER, people, "user"), (_GROUP, teams, "group")):
+        self.check_spelling(people, teams)
+        self._store.set_readers(owner, people - {owner}, teams)
+        return self.get_readers(identity, label)
+
+    def check_spelling(self, users: Collection[str], groups: Collection[str]) -> None:
+        """Refuse what cannot be a name, and too many.
+
+        Raises
+        ------
+        UsageError
+            If a name is none, or there are too many.
+        """
+        for pattern, names, kind in ((_USER, users, "user"), (_GROUP, groups, "group")):
             for name in names:
                 if not pattern.match(name):
                     raise UsageError(f"{name[:40]!r} is not the name of a {kind}")
-        if len(people) + len(teams) > _MOST_READERS:
+        if len(users) + len(groups) > _MOST_READERS:
             raise UsageError(f"a repository is shared with at most {_MOST_READERS} users and groups")
-        self._store.set_readers(owner, people - {owner}, teams)
-        return self.get_readers(identity, label)
 
     def _owner(self, identity: Identity, label: str) -> str:
         if label != OWN_PREFIX + identity.name:

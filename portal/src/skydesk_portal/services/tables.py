@@ -443,7 +443,6 @@ class TableService:
         for who in (*users, *groups):
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", who):
                 raise UsageError(f"{who[:60]!r} is not a name of a user or a group")
-        # Whether such a person exists is nobody's business.
         shared = replace(
             table,
             version=table.version + 1,

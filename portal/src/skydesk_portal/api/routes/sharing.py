@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from skydesk_portal.api.dependencies import FactoryDependency, require
+from skydesk_portal.api.dependencies import FactoryDependency, check_names, require
 from skydesk_portal.models.identity import Identity
 
 __all__ = ["Readers", "router"]
@@ -53,9 +53,12 @@ async def get_readers(label: str, factory: FactoryDependency, identity: Reader) 
 
 @router.put(PREFIX + "/{label}", summary="Share your repository with these users and groups, and nobody else")
 async def set_readers(
-    label: str, readers: Readers, factory: FactoryDependency, identity: Writer
+    label: str, readers: Readers, request: Request, factory: FactoryDependency, identity: Writer
 ) -> JSONResponse:
     sharing = factory.create_sharing_service()
+    now = await asyncio.to_thread(sharing.get_readers, identity, label)
+    sharing.check_spelling(readers.users, readers.groups)
+    await check_names(request, set(readers.users) - set(now.users), set(readers.groups) - set(now.groups))
     found = await asyncio.to_thread(sharing.set_readers, identity, label, readers.users, readers.groups)
     return JSONResponse(asdict(found))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from skydesk_portal.api.dependencies import FactoryDependency, Form, require
+from skydesk_portal.api.dependencies import FactoryDependency, Form, check_names, require
 from skydesk_portal.api.routes.uws import create_uws_router
 from skydesk_portal.api.table_documents import (
     ColumnDocument,
@@ -205,11 +205,12 @@ def _append(factory: Factory, identity: Identity, name: str, content: bytes) -> 
 
 @router.put(PREFIX + "/{name}/shares", summary="Say which users and groups may read a table")
 async def share_table(
-    name: str, factory: FactoryDependency, identity: Writer, shares: Shares
+    name: str, request: Request, factory: FactoryDependency, identity: Writer, shares: Shares
 ) -> TableDocument:
-    table = await asyncio.to_thread(
-        factory.create_table_service().share_table, identity, name, shares.users, shares.groups
-    )
+    service = factory.create_table_service()
+    now = await asyncio.to_thread(service.get_table, identity, name)
+    await check_names(request, set(shares.users) - set(now.users), set(shares.groups) - set(now.groups))
+    table = await asyncio.to_thread(service.share_table, identity, name, shares.users, shares.groups)
     return describe_table(table, identity)
 
 
