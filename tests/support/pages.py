@@ -10,12 +10,15 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from starlette.testclient import TestClient
 
 from skydesk_portal.factory import Factory
 from tests.support.portal import make_portal
 from tests.support.services import free_port
+
+# Other tests keep the machine busy.
+expect.set_options(timeout=45_000)
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
