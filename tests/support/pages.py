@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 ANNA = "token-of-anna"
+SETTINGS = {"files_bytes": 50_000_000}
 
 
 @dataclass
@@ -47,6 +49,7 @@ def pages_home(products_home: Path, tmp_path_factory: pytest.TempPathFactory) ->
     for name in ("anna", "dora"):
         (home / "users" / name / "home").mkdir(parents=True)
     (home / "run").mkdir()
+    (home / "config.yaml").write_text(json.dumps({"portal": SETTINGS}))
     return home
 
 

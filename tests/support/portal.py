@@ -16,6 +16,7 @@ PEOPLE = {
     "token-of-anna": Identity("anna", frozenset(SCOPES)),
     "token-of-dora": Identity("dora", frozenset(SCOPES), frozenset({"g_team"})),
     "token-without-portal": Identity("ben", frozenset(SCOPES) - {"exec:portal"}),
+    "token-without-files": Identity("finn", frozenset(SCOPES) - {"write:files"}),
     "token-without-images": Identity("cleo", frozenset(SCOPES) - {"read:image"}),
 }
 

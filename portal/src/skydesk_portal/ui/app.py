@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from importlib.resources import files
+from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,8 +22,9 @@ from panel.viewable import Viewable
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.services.identity import IdentityClient
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, HubGate, OAuthSettings, refuse
-from skydesk_portal.ui.pages import catalogs, find, home, images, jobs, lightcurves
+from skydesk_portal.ui.pages import catalogs, files, find, home, images, jobs, lightcurves
 from skydesk_portal.ui.routes import create_router
+from skydesk_portal.ui.routes_files import create_files_router
 from skydesk_portal.ui.routes_find import create_find_router
 from skydesk_portal.ui.services import PortalServices, create_services
 from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, read_request
@@ -47,6 +48,7 @@ _PAGES: dict[str, tuple[str, str, Page, bool]] = {
     "/catalogs": ("catalogs", "Catalogs", catalogs.build, False),
     "/lightcurves": ("lightcurves", "Light curves", lightcurves.build, False),
     "/jobs": ("jobs", "Jobs", jobs.build, True),
+    "/files": ("files", "Files", files.build, True),
     "/find": ("find", "Find", find.build, True),
 }
 
@@ -144,10 +146,11 @@ def create_app(
     async def read_health() -> dict[str, str]:
         return {"status": "healthy"}
 
-    assets = files("skydesk_portal.ui") / "static"
+    assets = resources.files("skydesk_portal.ui") / "static"
     app.mount(f"{PREFIX}/assets", StaticFiles(directory=str(assets)))
     app.include_router(create_router(services))
     app.include_router(create_find_router(services))
+    app.include_router(create_files_router(services))
     add_applications(
         {path: _make_page(services, *page) for path, page in _PAGES.items()},
         app=app,

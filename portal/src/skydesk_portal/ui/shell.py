@@ -23,6 +23,7 @@ NAVIGATION = (
     ("catalogs", "Catalogs", f"{PREFIX}/catalogs"),
     ("lightcurves", "Light curves", f"{PREFIX}/lightcurves"),
     ("jobs", "Jobs", f"{PREFIX}/jobs"),
+    ("files", "Files", f"{PREFIX}/files"),
     ("lab", "Lab", "/nb/"),
 )
 

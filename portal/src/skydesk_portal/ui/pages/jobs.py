@@ -13,7 +13,6 @@ from panel.viewable import Viewable
 from skydesk_portal.exceptions import ForbiddenError, PortalError
 from skydesk_portal.models.jobs import ACTIVE_PHASES, FINAL_PHASES, Job, Phase
 from skydesk_portal.ui.confirm import Confirmation
-from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.job_facts import (
     COLUMNS,
     KINDS,
@@ -26,6 +25,7 @@ from skydesk_portal.ui.job_facts import (
 )
 from skydesk_portal.ui.pages.jobs_history import HistoryView
 from skydesk_portal.ui.preview import LARGEST_BYTES, preview_file
+from skydesk_portal.ui.sections import page_views
 from skydesk_portal.ui.shell import PageRequest, notice
 from skydesk_portal.ui.tables import ResultTable
 
@@ -231,15 +231,7 @@ class _Page:
         )
 
 
-def _views(history: bool) -> pn.pane.HTML:
-    def link(text: str, address: str, current: bool) -> str:
-        return f"<a href='{PREFIX}/{address}'{' aria-current=page' if current else ''}>{text}</a>"
-
-    return pn.pane.HTML(
-        f"<h1>Jobs</h1><nav class='views' aria-label='Views'>{link('Jobs', 'jobs', not history)} "
-        f"{link('Past queries', 'jobs?view=queries', history)}</nav>",
-        sizing_mode="stretch_width",
-    )
+_VIEWS = {"Jobs": "jobs", "Past queries": "jobs?view=queries"}
 
 
 def build(services: PortalServices, request: PageRequest) -> Viewable:
@@ -260,7 +252,7 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
     if request.query.get("view") == "queries":
         past = HistoryView(services, request)
         past.refresh()
-        return pn.Column(_views(True), past.view, sizing_mode="stretch_width")
+        return pn.Column(page_views("Jobs", _VIEWS, "Past queries"), past.view, sizing_mode="stretch_width")
     page = _Page(services, request)
     page.refresh()
     if pn.state.curdoc:
@@ -270,7 +262,7 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         page.abort, page.again, page.archive, page.delete, page.result, page.look, align_items="end", sizing_mode="stretch_width"
     )  # fmt: skip
     return pn.Column(
-        _views(False),
+        page_views("Jobs", _VIEWS, "Jobs"),
         page.message,
         page.listing,
         page.details,
