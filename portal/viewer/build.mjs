@@ -1,4 +1,4 @@
-// Bundles the image view and the table of the portal's pages into the Python package; nothing is fetched at run time.
+// Bundles the image view, the table and the upload of the portal's pages into the Python package; nothing is fetched at run time.
 import { build } from "esbuild";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -22,7 +22,11 @@ function notices(inputs) {
 }
 
 const { metafile } = await build({
-  entryPoints: { skyimage: join(here, "src/image_entry.ts"), skytable: join(here, "src/table_entry.ts") },
+  entryPoints: {
+    skyimage: join(here, "src/image_entry.ts"),
+    skytable: join(here, "src/table_entry.ts"),
+    skyupload: join(here, "src/upload_entry.ts"),
+  },
   entryNames: "[name].bundle",
   outdir: join(here, "../src/skydesk_portal/ui/assets"),
   bundle: true,

@@ -9,13 +9,14 @@ from skydesk_portal.config import load_config
 from skydesk_portal.exceptions import AuthenticationError
 from skydesk_portal.factory import Factory, create_factory
 from skydesk_portal.models.identity import SCOPES, Identity
-from skydesk_portal.services.images import ImageService
-from skydesk_portal.ui.app import PortalServices, create_app
+from skydesk_portal.ui.app import create_app, create_services
 from skydesk_portal.ui.gate import OAuthSettings
 
 PEOPLE = {
     "token-of-anna": Identity("anna", frozenset(SCOPES)),
+    "token-of-dora": Identity("dora", frozenset(SCOPES), frozenset({"g_team"})),
     "token-without-portal": Identity("ben", frozenset(SCOPES) - {"exec:portal"}),
+    "token-without-files": Identity("finn", frozenset(SCOPES) - {"write:files"}),
     "token-without-images": Identity("cleo", frozenset(SCOPES) - {"read:image"}),
 }
 
@@ -39,10 +40,7 @@ def make_portal(home: Path, url: str, oauth: OAuthSettings | None = None) -> tup
     run.mkdir(exist_ok=True)
     settings = load_config({"SKYDESK_HOME": str(home), "SKYDESK_RUN": str(run), "SKYDESK_URL": url})
     factory = create_factory(settings, KnownPeople())
-    releases, queries = factory.create_release_store(), factory.create_tap_service()
-    images = ImageService(releases, queries, home / "cache" / "pyramids")
-    services = PortalServices(releases, queries, factory.create_job_service(), images)
-    return create_app(services, KnownPeople(), oauth, url), factory
+    return create_app(create_services(factory), KnownPeople(), oauth, url), factory
 
 
 if __name__ == "__main__":

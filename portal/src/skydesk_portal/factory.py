@@ -22,6 +22,8 @@ from skydesk_portal.services.discovery import DiscoveryService
 from skydesk_portal.services.estimate import EstimateService
 from skydesk_portal.services.execution import TapExecutor
 from skydesk_portal.services.files import FilesService
+from skydesk_portal.services.find import FindService
+from skydesk_portal.services.find_names import NameResolver
 from skydesk_portal.services.hips import HipsService
 from skydesk_portal.services.history import HistoryService
 from skydesk_portal.services.identity import HubIdentityClient, IdentityClient
@@ -254,6 +256,11 @@ class Factory:
     def create_alert_service(self) -> AlertService:
         """Return the alerts of releases."""
         return AlertService(self._releases, self.settings.url)
+
+    def create_find_service(self) -> FindService:
+        """Return the search box."""
+        address = self.settings.portal.name_resolver
+        return FindService(self._releases, self._tap, NameResolver(address) if address else None)
 
     def create_hips_service(self) -> HipsService:
         """Return HiPS and coverage maps."""

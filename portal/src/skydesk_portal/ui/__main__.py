@@ -13,8 +13,7 @@ from skydesk_portal.config import load_config
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.factory import create_factory
 from skydesk_portal.log import configure_logging
-from skydesk_portal.services.images import ImageService
-from skydesk_portal.ui.app import PortalServices, create_app
+from skydesk_portal.ui.app import create_app, create_services
 from skydesk_portal.ui.gate import OAuthSettings
 
 __all__ = ["main"]
@@ -62,11 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     oauth = None
     if client_id and secret and settings.hub_api:
         oauth = OAuthSettings(client_id, secret, settings.url, settings.hub_api)
-    releases, queries = factory.create_release_store(), factory.create_tap_service()
-    images = ImageService(releases, queries, settings.home / "cache" / "pyramids")
-    services = PortalServices(
-        releases, queries, factory.create_job_service(), images, settings.portal.sync_seconds
-    )
+    services = create_services(factory)
     factory.warm()
     warming = threading.Timer(_WARM_AFTER_S, _import_middleware)
     warming.daemon = True

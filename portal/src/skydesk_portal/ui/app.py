@@ -5,9 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from importlib import resources
+from typing import Any
 from urllib.parse import urlsplit
 
 import panel as pn
@@ -22,18 +21,15 @@ from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.services.identity import IdentityClient
-from skydesk_portal.services.images import ImageService
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, HubGate, OAuthSettings, refuse
-from skydesk_portal.ui.pages import catalogs, home, images, jobs, lightcurves
+from skydesk_portal.ui.pages import catalogs, files, find, home, images, jobs, lightcurves
 from skydesk_portal.ui.routes import create_router
+from skydesk_portal.ui.routes_files import create_files_router
+from skydesk_portal.ui.routes_find import create_find_router
+from skydesk_portal.ui.services import PortalServices, create_services
 from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, read_request
 
-if TYPE_CHECKING:
-    from skydesk_portal.pipeline.releases import ReleaseStore
-    from skydesk_portal.services.jobs import JobService
-    from skydesk_portal.services.tap import TapService
-
-__all__ = ["PortalServices", "create_app"]
+__all__ = ["PortalServices", "create_app", "create_services"]
 
 log = structlog.get_logger(__name__)
 
@@ -44,25 +40,6 @@ _POLICY = (
 )
 
 
-@dataclass(frozen=True)
-class PortalServices:
-    """What the pages work with.
-
-    Parameters
-    ----------
-    releases, queries, jobs, images
-        Releases, the query service, jobs and pixels.
-    download_seconds
-        Longest time that a query for a download may take.
-    """
-
-    releases: ReleaseStore
-    queries: TapService
-    jobs: JobService
-    images: ImageService
-    download_seconds: float = 60.0
-
-
 type Page = Callable[[PortalServices, PageRequest], Viewable]
 
 _PAGES: dict[str, tuple[str, str, Page, bool]] = {
@@ -71,6 +48,8 @@ _PAGES: dict[str, tuple[str, str, Page, bool]] = {
     "/catalogs": ("catalogs", "Catalogs", catalogs.build, False),
     "/lightcurves": ("lightcurves", "Light curves", lightcurves.build, False),
     "/jobs": ("jobs", "Jobs", jobs.build, True),
+    "/files": ("files", "Files", files.build, True),
+    "/find": ("find", "Find", find.build, True),
 }
 
 
@@ -167,9 +146,11 @@ def create_app(
     async def read_health() -> dict[str, str]:
         return {"status": "healthy"}
 
-    assets = files("skydesk_portal.ui") / "static"
+    assets = resources.files("skydesk_portal.ui") / "static"
     app.mount(f"{PREFIX}/assets", StaticFiles(directory=str(assets)))
     app.include_router(create_router(services))
+    app.include_router(create_find_router(services))
+    app.include_router(create_files_router(services))
     add_applications(
         {path: _make_page(services, *page) for path, page in _PAGES.items()},
         app=app,

@@ -1,4 +1,4 @@
-"""The parts of the pages that run in the browser: the image view and the paged table."""
+"""The parts of the pages that run in the browser: the image view, the paged table and the upload."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from panel.custom import JSComponent
 
 from skydesk_portal.ui.gate import PREFIX
 
-__all__ = ["SkyImage", "SkyTable"]
+__all__ = ["SkyImage", "SkyTable", "SkyUpload"]
 
 
 class SkyImage(JSComponent):
@@ -55,3 +55,13 @@ class SkyTable(JSComponent):
     picked = param.Dict(default={}, doc="Row of the page that was chosen.")
 
     _bundle = "assets/skytable.bundle.js"
+
+
+class SkyUpload(JSComponent):
+    """Sends files over plain HTTP with progress; Panel hears only that one has arrived."""
+
+    base = param.String(default=PREFIX, doc="Where the file routes begin.")
+    folder = param.String(default="", doc="Folder below the home folder that files go to, ``/a/b``.")
+    finished = param.Dict(default={}, doc="Name of the file that arrived last, and a serial number.")
+
+    _bundle = "assets/skyupload.bundle.js"

@@ -23,6 +23,7 @@ NAVIGATION = (
     ("catalogs", "Catalogs", f"{PREFIX}/catalogs"),
     ("lightcurves", "Light curves", f"{PREFIX}/lightcurves"),
     ("jobs", "Jobs", f"{PREFIX}/jobs"),
+    ("files", "Files", f"{PREFIX}/files"),
     ("lab", "Lab", "/nb/"),
 )
 
@@ -108,7 +109,7 @@ def frame(
     panel.Template
         The whole page.
     """
-    template = pn.Template(asset_text("page.html"))
+    template = pn.Template(asset_text("page.html"), location=True)
     template.add_panel("content", content)
     variables: dict[str, Any] = {
         "page_title": title,

@@ -93,6 +93,17 @@ class ResultTable:
         self._caption, self._note = caption, note
         self._draw()
 
+    def update(self, table: pa.Table) -> None:
+        """Show newer rows in the place, order and columns that the reader has chosen.
+
+        Parameters
+        ----------
+        table
+            The rows, with the columns of the ones before.
+        """
+        self.table, self._order = table, None
+        self._turn_to({"first": self._first, "sort": self._sort})
+
     @property
     def first(self) -> int:
         """Index of the first visible row."""
@@ -105,9 +116,11 @@ class ResultTable:
         self._draw()
 
     def _turn(self, event: Any) -> None:
+        self._turn_to(event.new)
+
+    def _turn_to(self, request: dict[str, Any]) -> None:
         if self.table is None:
             return
-        request = event.new
         if "sort" in request:
             self._sort = request["sort"]
             self._order = None

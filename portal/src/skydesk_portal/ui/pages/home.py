@@ -11,6 +11,7 @@ from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.ui.gate import PREFIX
+from skydesk_portal.ui.pages.find import search_form
 from skydesk_portal.ui.shell import PageRequest, no_release
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         "click an epoch to open the visit it was measured on.</p>"
     )
     return pn.Column(
-        pn.pane.HTML(intro, sizing_mode="stretch_width"),
+        pn.pane.HTML(intro + search_form(), sizing_mode="stretch_width"),
         pn.pane.HTML(f"<div class='cards'>{cards}</div>", sizing_mode="stretch_width"),
         sizing_mode="stretch_width",
     )

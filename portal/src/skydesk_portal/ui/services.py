@@ -1,0 +1,95 @@
+"""What the Portal's pages work with, put together for one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from skydesk_portal.services.images import ImageService
+
+if TYPE_CHECKING:
+    from skydesk_portal.config import PortalConfig
+    from skydesk_portal.factory import Factory
+    from skydesk_portal.pipeline.releases import ReleaseStore
+    from skydesk_portal.services.alerts import AlertService
+    from skydesk_portal.services.files import FilesService
+    from skydesk_portal.services.find import FindService
+    from skydesk_portal.services.history import HistoryService
+    from skydesk_portal.services.jobs import JobService
+    from skydesk_portal.services.limits import LimitService
+    from skydesk_portal.services.sharing import SharingService
+    from skydesk_portal.services.tables import TableService
+    from skydesk_portal.services.tap import TapService
+
+__all__ = ["PortalServices", "create_services"]
+
+
+@dataclass(frozen=True)
+class PortalServices:
+    """What the pages work with.
+
+    Parameters
+    ----------
+    releases, queries, jobs, images
+        Releases, the query service, jobs and pixels.
+    find
+        The search box.
+    alerts
+        Alerts of releases.
+    files, tables, sharing
+        Files and tables of people, and who may read them.
+    history
+        Past queries.
+    limits
+        What people may use.
+    config
+        Settings of the services.
+    download_seconds
+        Longest time that a query for a download may take.
+    """
+
+    releases: ReleaseStore
+    queries: TapService
+    jobs: JobService
+    images: ImageService
+    find: FindService
+    alerts: AlertService
+    files: FilesService
+    tables: TableService
+    sharing: SharingService
+    history: HistoryService
+    limits: LimitService
+    config: PortalConfig
+    download_seconds: float = 60.0
+
+
+def create_services(factory: Factory) -> PortalServices:
+    """Put together what the pages of one process work with.
+
+    Parameters
+    ----------
+    factory
+        Makes the services.
+
+    Returns
+    -------
+    PortalServices
+        All of them.
+    """
+    settings = factory.settings
+    releases, queries = factory.create_release_store(), factory.create_tap_service()
+    return PortalServices(
+        releases=releases,
+        queries=queries,
+        jobs=factory.create_job_service(),
+        images=ImageService(releases, queries, settings.home / "cache" / "pyramids"),
+        find=factory.create_find_service(),
+        alerts=factory.create_alert_service(),
+        files=factory.create_files_service(),
+        tables=factory.create_table_service(),
+        sharing=factory.create_sharing_service(),
+        history=factory.create_history_service(),
+        limits=factory.create_limit_service(),
+        config=settings.portal,
+        download_seconds=settings.portal.sync_seconds,
+    )
