@@ -40,7 +40,7 @@ def make_portal(home: Path, url: str, oauth: OAuthSettings | None = None) -> tup
     settings = load_config({"SKYDESK_HOME": str(home), "SKYDESK_RUN": str(run), "SKYDESK_URL": url})
     factory = create_factory(settings, KnownPeople())
     releases, queries = factory.create_release_store(), factory.create_tap_service()
-    images = ImageService(releases, queries, home / "cache" / "pyramids")
+    images = ImageService(releases, queries, home / "cache" / "pyramids", factory.create_files_service())
     services = PortalServices(releases, queries, factory.create_job_service(), images)
     return create_app(services, KnownPeople(), oauth, url), factory
 

@@ -63,7 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     if client_id and secret and settings.hub_api:
         oauth = OAuthSettings(client_id, secret, settings.url, settings.hub_api)
     releases, queries = factory.create_release_store(), factory.create_tap_service()
-    images = ImageService(releases, queries, settings.home / "cache" / "pyramids")
+    images = ImageService(
+        releases, queries, settings.home / "cache" / "pyramids", factory.create_files_service()
+    )
     services = PortalServices(
         releases, queries, factory.create_job_service(), images, settings.portal.sync_seconds
     )
