@@ -89,7 +89,8 @@ export class FilePanel implements Panel {
         option.disabled = p.planes === 0;
         return option;
       }));
-    const [, number, planeNow] = (this.host.meta?.release === OWN ? this.host.meta.dataset_id : kept.first ?? "").split("-");
+    const shown = this.host.meta?.release === OWN ? this.host.meta.dataset_id : "";
+    const [, number, planeNow] = (shown.startsWith(kept.key) ? shown : kept.first ?? "").split("-");
     list.value = number ?? "";
     const part = (): Part | undefined => kept.parts.find((p) => p.number === Number(list.value));
     const open = (plane: number): void => {

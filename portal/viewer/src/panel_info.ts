@@ -108,7 +108,7 @@ export class InfoPanel implements Panel {
   }
 
   private fill(title: string, parts: { name: string; lines: (string | HTMLElement)[][] }[]): void {
-    const table = make("table", { class: "cards" });
+    const table = make("table", { class: "sheet-table" });
     const lines: { row: HTMLElement; text: string }[] = [];
     for (const part of parts) {
       table.append(make("tr", {}, make("th", { colspan: "3", class: "part" }, part.name)));

@@ -66,7 +66,7 @@ def _reading() -> Iterator[None]:
         raise UsageError("the image does not fit into memory") from error
     except Exception as error:
         # Astropy raises nearly everything on damaged files; none of it may end the page.
-        text = " ".join(str(error).split())[:200] or type(error).__name__
+        text = " ".join(str(error).split()).split(". ")[0][:200] or type(error).__name__
         raise UsageError(f"the file cannot be read as FITS: {text}") from error
 
 
