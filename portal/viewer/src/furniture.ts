@@ -46,8 +46,13 @@ export class Furniture {
     if (!frame || !resolution) return;
     const perScreenPixel = frame.arcsec * resolution;
     const length = niceLength(perScreenPixel * 140);
+    const screen = ([dx, dy]: [number, number]): [number, number] => {
+      const angle = view.rotation;
+      const [x, y] = [dx * Math.cos(angle) + dy * Math.sin(angle), dy * Math.cos(angle) - dx * Math.sin(angle)];
+      return [view.flipped ? -x : x, y];
+    };
     this.bar.style.width = `${length / perScreenPixel}px`;
     this.label.textContent = formatLength(length);
-    this.compass.innerHTML = `<svg width="72" height="72" role="img" aria-label="Directions of north and east"><defs><marker id="sd-tip" viewBox="0 0 6 6" refX="3" refY="3" markerWidth="5" markerHeight="5" orient="auto"><path d="M0 0L6 3L0 6z"/></marker></defs>${arrow(frame.north, "N")}${arrow(frame.east, "E")}</svg>`;
+    this.compass.innerHTML = `<svg width="72" height="72" role="img" aria-label="Directions of north and east"><defs><marker id="sd-tip" viewBox="0 0 6 6" refX="3" refY="3" markerWidth="5" markerHeight="5" orient="auto"><path d="M0 0L6 3L0 6z"/></marker></defs>${arrow(screen(frame.north), "N")}${arrow(screen(frame.east), "E")}</svg>`;
   }
 }

@@ -5,8 +5,9 @@ import Projection from "ol/proj/Projection.js";
 import DataTile from "ol/source/DataTile.js";
 import type WebGLTileLayerRenderer from "ol/renderer/webgl/TileLayer.js";
 import TileGrid from "ol/tilegrid/TileGrid.js";
-import { COLOUR_MAPS, maskTable, paletteTable } from "./palettes.ts";
-import { SOFTENING, STRETCHES, type Display } from "./stretch.ts";
+import { SLOPE_AT, type ColourMix } from "./lupton.ts";
+import { LOOKUP_WIDTH, displayTable, maskTable } from "./palettes.ts";
+import { EQUAL_BINS, SOFTENING, STRETCHES, type Display } from "./stretch.ts";
 import { paddedSize, type ImageMeta, type TileStore } from "./tiles.ts";
 
 /**
@@ -91,17 +92,47 @@ const FLOAT_FRAGMENT = `${HEAD}
   uniform vec2 u_limits;
   uniform float u_stretch;
   uniform float u_map;
+  uniform vec4 u_shape;
   float arsinh(float x) { return log(x + sqrt(x * x + 1.0)); }
   void main() {
     if (outside()) discard;
     float v = texture2D(u_tileTextures[0], v_at).r;
     if (!(v > -3.3e38 && v < 3.3e38)) discard;
     float n = clamp((v - u_limits.x) / (u_limits.y - u_limits.x), 0.0, 1.0);
+    float soft = arsinh(n / ${SOFTENING}) / arsinh(1.0 / ${SOFTENING});
     if (u_stretch == 1.0) n = sqrt(n);
     else if (u_stretch == 2.0) n = log(1.0 + 1000.0 * n) / log(1001.0);
-    else if (u_stretch == 3.0) n = arsinh(n / ${SOFTENING}) / arsinh(1.0 / ${SOFTENING});
-    float column = (u_map * 256.0 + 0.5 + floor(n * 255.0 + 0.5)) / ${COLOUR_MAPS.length * 256}.0;
-    gl_FragColor = vec4(texture2D(u_paletteTextures[0], vec2(column, 0.5)).rgb, 1.0) * u_transitionAlpha;
+    else if (u_stretch == 3.0) n = pow(n, 1.0 / u_shape.x);
+    else if (u_stretch == 5.0) n = soft;
+    else if (u_stretch == 4.0) {
+      float bin = min(floor(soft * ${EQUAL_BINS}.0), ${EQUAL_BINS - 1}.0);
+      vec4 share = texture2D(u_paletteTextures[0], vec2((bin + 0.5) / ${LOOKUP_WIDTH}.0, 0.75));
+      n = (share.r * 65280.0 + share.g * 255.0) / 65535.0;
+    }
+    n = clamp((n - u_shape.y) * u_shape.z + 0.5, 0.0, 1.0);
+    if (u_shape.w == 1.0) n = 1.0 - n;
+    float column = (u_map * 256.0 + 0.5 + floor(n * 255.0 + 0.5)) / ${LOOKUP_WIDTH}.0;
+    gl_FragColor = vec4(texture2D(u_paletteTextures[0], vec2(column, 0.25)).rgb, 1.0) * u_transitionAlpha;
+  }`;
+
+const COLOUR_FRAGMENT = `${HEAD}
+  uniform float u_minimum;
+  uniform float u_range;
+  uniform float u_q;
+  float arsinh(float x) { return log(x + sqrt(x * x + 1.0)); }
+  void main() {
+    if (outside()) discard;
+    vec3 v = texture2D(u_tileTextures[0], v_at).rgb;
+    float sum = v.r + v.g + v.b;
+    if (!(sum > -3.3e38 && sum < 3.3e38)) discard;
+    v -= u_minimum;
+    float mean = (v.r + v.g + v.b) / 3.0;
+    float slope = ${SLOPE_AT} * 255.0 / arsinh(${SLOPE_AT} * u_q);
+    float factor = mean > 0.0 ? arsinh(mean * u_q / u_range) * slope / mean : 0.0;
+    v = max(v * factor, 0.0);
+    float top = max(v.r, max(v.g, v.b));
+    if (top >= 255.0) v *= 255.0 / top;
+    gl_FragColor = vec4(floor(v + 0.001) / 255.0, 1.0) * u_transitionAlpha;
   }`;
 
 const MASK_FRAGMENT = `${HEAD}
@@ -170,12 +201,16 @@ function source(
   });
 }
 
+/** Gives the values of one tile; level 0 is the coarsest, rows count from the top. */
+export type TileLoader = (z: number, x: number, y: number, signal?: AbortSignal) => Promise<Float32Array>;
+
 /** A float plane that is stretched and coloured on the GPU. */
 export class FloatLayer extends ShaderLayer {
-  constructor(store: TileStore, projection: Projection, display: Display) {
-    const tiles = source(store.meta, projection, 1, (z, x, y, signal) => store.floats("image", z, x, y, signal));
-    const lookup = new Lookup("u_paletteTextures[0]", paletteTable(), COLOUR_MAPS.length * 256, 1);
-    super({ source: tiles, extent: extentOf(store.meta), cacheSize: 192 }, () => ({
+  private readonly lookup: Lookup;
+
+  constructor(meta: ImageMeta, loader: TileLoader, projection: Projection, display: Display) {
+    const lookup = new Lookup("u_paletteTextures[0]", displayTable(display.equal), LOOKUP_WIDTH, 2);
+    super({ source: source(meta, projection, 1, loader), extent: extentOf(meta), cacheSize: 192 }, () => ({
       vertexShader: VERTEX,
       fragmentShader: FLOAT_FRAGMENT,
       paletteTextures: [lookup],
@@ -183,7 +218,27 @@ export class FloatLayer extends ShaderLayer {
         u_limits: () => [display.low, display.high],
         u_stretch: () => STRETCHES.indexOf(display.stretch),
         u_map: () => display.map,
+        u_shape: () => [display.gamma, display.bias, display.contrast, display.invert ? 1 : 0],
       },
+    }));
+    this.lookup = lookup;
+  }
+
+  /** Hand the histogram stretch a new distribution. */
+  equalise(equal: Float32Array | null): void {
+    this.lookup.replace(displayTable(equal));
+  }
+}
+
+/** Three bands mixed to a colour picture on the GPU; the tiles hold the three values of each pixel side by side. */
+export class ColourLayer extends ShaderLayer {
+  constructor(meta: ImageMeta, loader: TileLoader, projection: Projection, mix: ColourMix) {
+    const unused = new Lookup("u_paletteTextures[0]", new Uint8Array(4), 1, 1);
+    super({ source: source(meta, projection, 3, loader), extent: extentOf(meta), cacheSize: 96 }, () => ({
+      vertexShader: VERTEX,
+      fragmentShader: COLOUR_FRAGMENT,
+      paletteTextures: [unused],
+      uniforms: { u_minimum: () => mix.minimum, u_range: () => mix.stretch, u_q: () => mix.q },
     }));
   }
 }

@@ -32,9 +32,26 @@ export function paletteTable(): Uint8Array {
   return table;
 }
 
+/** Width of the lookup texture of the float shader: room for eight maps; its second row holds the equalisation. */
+export const LOOKUP_WIDTH = 2048;
+
+/** The lookup texture of the float shader: colour maps in the first row, the cumulative distribution in the second. */
+export function displayTable(equal: Float32Array | null): Uint8Array {
+  const table = new Uint8Array(LOOKUP_WIDTH * 2 * 4);
+  table.set(paletteTable());
+  const row = LOOKUP_WIDTH * 4;
+  equal?.forEach((share, n) => {
+    const value = Math.round(share * 65535);
+    table[row + n * 4] = value >> 8;
+    table[row + n * 4 + 1] = value & 255;
+    table[row + n * 4 + 3] = 255;
+  });
+  return table;
+}
+
 /** CSS gradient of one colour map, for the colour bar. */
-export function paletteGradient(name: ColourMap): string {
-  return `linear-gradient(to right, ${ANCHORS[name].split(" ").map((t) => `#${t}`).join(", ")})`;
+export function paletteGradient(name: ColourMap, invert = false): string {
+  return `linear-gradient(to ${invert ? "left" : "right"}, ${ANCHORS[name].split(" ").map((t) => `#${t}`).join(", ")})`;
 }
 
 /** Colours of mask planes: first the well known ones, others by their bit from the same set. */

@@ -1,7 +1,6 @@
 /** Catalogue rows drawn over an image, and finding the one that was clicked. */
 
 import Layer from "ol/layer/Layer.js";
-import { apply } from "ol/transform.js";
 import type { FrameState } from "ol/Map.js";
 
 /** Rows of a catalogue inside an image; positions are 0-based array pixels. */
@@ -50,12 +49,18 @@ export function symbolRadius(magnitude: number, range: [number, number]): number
   return Math.min(Math.max(11 - (7 * (magnitude - range[0])) / (range[1] - range[0]), 4), 14);
 }
 
+/** More sources in view than this are drawn as dots. */
+const MOST_RINGS = 20_000;
+
 /** Draws the rings of all sources in view on one canvas. */
 export class SourceLayer extends Layer {
   private readonly canvas = document.createElement("canvas");
   private list: Sources | null = null;
+  private found = new Uint32Array(0);
   private range: [number, number] = [16, 25];
   picked = -1;
+  /** How the rings look, and which magnitudes are drawn. */
+  readonly style = { colour: "#59d0ff", size: 1, brightest: -Infinity, faintest: Infinity };
 
   get sources(): Sources | null {
     return this.list;
@@ -99,26 +104,64 @@ export class SourceLayer extends Layer {
   private draw(context: CanvasRenderingContext2D, frame: FrameState): void {
     const list = this.list;
     if (!list) return;
+    const { style } = this;
+    const filtered = Number.isFinite(style.brightest) || Number.isFinite(style.faintest);
     const [width, height] = [frame.size[0] ?? 0, frame.size[1] ?? 0];
+    const inside = this.inView(list, frame);
+    // Very many rings are a grey area: dots say more and are drawn at once.
+    const dots = inside.length > MOST_RINGS;
+    const image = dots ? new Uint8Array(width * height) : null;
     const path = new Path2D();
-    const point = [0, 0];
-    for (let n = 0; n < list.count; n++) {
-      point[0] = (list.x[n] ?? NaN) + 0.5;
-      point[1] = (list.y[n] ?? NaN) + 0.5;
-      apply(frame.coordinateToPixelTransform, point);
-      const [px, py] = [point[0] ?? NaN, point[1] ?? NaN];
+    const [a, b, c, d, e, f] = frame.coordinateToPixelTransform as [number, number, number, number, number, number];
+    for (const n of inside) {
+      const magnitude = list.magnitude[n] ?? NaN;
+      if (filtered && !(magnitude >= style.brightest && magnitude <= style.faintest)) continue;
+      const [x, y] = [(list.x[n] ?? NaN) + 0.5, (list.y[n] ?? NaN) + 0.5];
+      const [px, py] = [a * x + c * y + e, b * x + d * y + f];
       if (!(px > -20 && py > -20 && px < width + 20 && py < height + 20)) continue;
-      const radius = symbolRadius(list.magnitude[n] ?? NaN, this.range);
+      if (n === this.picked) this.mark(context, px, py, symbolRadius(magnitude, this.range) * style.size + 5);
+      if (image) {
+        if (px >= 0 && py >= 0 && px < width && py < height) image[Math.floor(py) * width + Math.floor(px)] = 1;
+        continue;
+      }
+      const radius = symbolRadius(magnitude, this.range) * style.size;
       path.moveTo(px + radius, py);
       path.arc(px, py, radius, 0, 2 * Math.PI);
-      if (n === this.picked) this.mark(context, px, py, radius + 5);
     }
+    if (image) this.dots(context, image, width, height);
     context.lineWidth = 3;
     context.strokeStyle = "rgba(0, 0, 0, 0.55)";
     context.stroke(path);
     context.lineWidth = 1.4;
-    context.strokeStyle = "#59d0ff";
+    context.strokeStyle = style.colour;
     context.stroke(path);
+  }
+
+  /** Rows in view, with a margin for their rings. */
+  private inView(list: Sources, frame: FrameState): Uint32Array {
+    const [x0, y0, x1, y1] = frame.extent ? (frame.extent as [number, number, number, number]) : [-Infinity, -Infinity, Infinity, Infinity];
+    const margin = 20 * frame.viewState.resolution;
+    this.found = this.found.length >= list.count ? this.found : new Uint32Array(list.count);
+    let count = 0;
+    for (let n = 0; n < list.count; n++) {
+      const [x, y] = [list.x[n] ?? NaN, list.y[n] ?? NaN];
+      if (x > x0 - margin && x < x1 + margin && y > y0 - margin && y < y1 + margin) this.found[count++] = n;
+    }
+    return this.found.subarray(0, count);
+  }
+
+  private dots(context: CanvasRenderingContext2D, image: Uint8Array, width: number, height: number): void {
+    const picture = context.createImageData(width, height);
+    const words = new Uint32Array(picture.data.buffer);
+    const [r, g, b] = [1, 3, 5].map((k) => parseInt(this.style.colour.slice(k, k + 2), 16)) as [number, number, number];
+    const colour = (255 << 24) | (b << 16) | (g << 8) | r;
+    for (let n = 0; n < image.length; n++) if (image[n]) words[n] = colour;
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [width, height];
+    canvas.getContext("2d")?.putImageData(picture, 0, 0);
+    context.globalAlpha = 0.8;
+    context.drawImage(canvas, 0, 0);
+    context.globalAlpha = 1;
   }
 
   private mark(context: CanvasRenderingContext2D, x: number, y: number, radius: number): void {

@@ -1,5 +1,6 @@
 /** Tiles of one image: fetching, keeping, and looking up exact values. */
 
+import { problemOf } from "./dom.ts";
 import type { Statistics } from "./stretch.ts";
 import type { WcsFit } from "./wcs.ts";
 
@@ -22,6 +23,12 @@ export interface ImageMeta {
   stats: Statistics;
   /** Tables that can be drawn over the image. */
   source_tables: string[];
+  band?: string | null;
+  planes?: string[];
+  /** Readouts of the detector by name: first and last column and row, both included. */
+  amplifiers?: Record<string, [number, number, number, number]>;
+  /** Whether positions have to be asked of the server, because no polynomial is exact enough. */
+  sky_by_request?: boolean;
 }
 
 export type Plane = "image" | "variance" | "mask";
@@ -30,6 +37,7 @@ export type Plane = "image" | "variance" | "mask";
 export interface Pixel {
   value: number;
   mask: number;
+  variance?: number;
 }
 
 /** Side in native pixels of the square that the tiles of all levels cover exactly. */
@@ -52,6 +60,9 @@ export function locate(meta: ImageMeta, x: number, y: number): { column: number;
 export class TileStore {
   private readonly kept = new Map<string, Float32Array | Uint32Array>();
   private readonly pending = new Map<string, Promise<Pixel | null>>();
+  /** Pixels that the server has told. */
+  private readonly told = new Map<string, Pixel>();
+  private readonly arriving = new Map<string, Promise<Float32Array>>();
   readonly url: string;
   readonly base: string;
   readonly meta: ImageMeta;
@@ -85,6 +96,48 @@ export class TileStore {
     return data;
   }
 
+  /** Float tile that is here already, on its way, or asked for now. */
+  recall(plane: "image" | "variance", z: number, x: number, y: number): Promise<Float32Array> {
+    const key = `${plane}/${z}/${x}/${y}`;
+    const known = this.kept.get(key);
+    if (known instanceof Float32Array) return Promise.resolve(known);
+    let asked = this.arriving.get(key);
+    if (!asked) {
+      asked = this.floats(plane, z, x, y).finally(() => this.arriving.delete(key));
+      this.arriving.set(key, asked);
+    }
+    return asked;
+  }
+
+  /** Native pixels of a box, both ends included, bottom row first; NaN outside the image. */
+  async block(plane: "image" | "variance", x0: number, y0: number, x1: number, y1: number): Promise<Float32Array> {
+    const size = this.meta.tile_size;
+    const [height, width] = this.meta.shape;
+    const columns = x1 - x0 + 1;
+    const out = new Float32Array(columns * (y1 - y0 + 1)).fill(NaN);
+    const [left, right] = [Math.max(x0, 0), Math.min(x1, width - 1)];
+    const [bottom, top] = [Math.max(y0, 0), Math.min(y1, height - 1)];
+    if (left > right || bottom > top) return out;
+    const z = this.meta.levels - 1;
+    const first = locate(this.meta, left, top);
+    const last = locate(this.meta, right, bottom);
+    const jobs: Promise<void>[] = [];
+    for (let row = first.row; row <= last.row; row++) {
+      for (let column = first.column; column <= last.column; column++) {
+        jobs.push(this.recall(plane, z, column, row).then((tile) => {
+          const highest = paddedSize(this.meta) - 1 - row * size;
+          for (let y = Math.max(bottom, highest - size + 1); y <= Math.min(top, highest); y++) {
+            const [from, to] = [Math.max(left, column * size), Math.min(right, column * size + size - 1)];
+            const start = (highest - y) * size + from - column * size;
+            out.set(tile.subarray(start, start + to - from + 1), (y - y0) * columns + from - x0);
+          }
+        }));
+      }
+    }
+    await Promise.all(jobs);
+    return out;
+  }
+
   /** Mask tile as the four bytes of each 32-bit mask value, lowest first. */
   async bytes(z: number, x: number, y: number, signal?: AbortSignal): Promise<Uint8Array> {
     const buffer = await this.fetch("mask", z, x, y, signal);
@@ -94,11 +147,17 @@ export class TileStore {
 
   /** Exact pixel when its native tiles are here; undefined otherwise. */
   exact(x: number, y: number): Pixel | undefined {
+    const told = this.told.get(`${x},${y}`);
+    if (told) return told;
     const { column, row, offset } = locate(this.meta, x, y);
     const z = this.meta.levels - 1;
     const value = this.kept.get(`image/${z}/${column}/${row}`)?.[offset];
     const mask = this.kept.get(`mask/${z}/${column}/${row}`)?.[offset];
-    return value === undefined || mask === undefined ? undefined : { value, mask };
+    // An image without a mask has none set.
+    const bits = this.meta.planes && !this.meta.planes.includes("mask") ? 0 : mask;
+    if (value === undefined || bits === undefined) return undefined;
+    const variance = this.kept.get(`variance/${z}/${column}/${row}`)?.[offset];
+    return { value, mask: bits, ...(variance === undefined ? {} : { variance }) };
   }
 
   /** Mean of the pixel's block at the finest level that is here, with the block's side in native pixels. */
@@ -129,12 +188,22 @@ export class TileStore {
     return asked;
   }
 
+  /** ICRS position from the server, for images whose mapping no polynomial follows; null where there is none. */
+  async sky(x: number, y: number): Promise<[number, number] | null> {
+    const answer = await fetch(`${this.url}/sky?x=${x}&y=${y}`, { credentials: "same-origin" }).catch(() => null);
+    return answer?.ok ? ((await answer.json()) as { sky: [number, number] | null }).sky : null;
+  }
+
   private async askPixel(x: number, y: number): Promise<Pixel | null> {
     try {
       const answer = await fetch(`${this.url}/pixel?x=${x}&y=${y}`, { credentials: "same-origin" });
       if (!answer.ok) return null;
-      const body = (await answer.json()) as { value: number | string | null; mask: number };
-      return { value: body.value === null ? NaN : Number(body.value), mask: body.mask };
+      const body = (await answer.json()) as { value: number | string | null; variance: number | string | null; mask: number };
+      const pixel: Pixel = { value: body.value === null ? NaN : Number(body.value), mask: body.mask };
+      if (body.variance !== null) pixel.variance = Number(body.variance);
+      if (this.told.size > 512) this.told.clear();
+      this.told.set(`${x},${y}`, pixel);
+      return pixel;
     } catch {
       return null; // the network is away: the readout goes on with the block mean
     }
@@ -144,4 +213,11 @@ export class TileStore {
 /** Names of the planes set in a mask value. */
 export function maskNames(mask: number, planes: Record<string, number>): string[] {
   return Object.entries(planes).filter(([, bit]) => (mask >>> bit) & 1).map(([name]) => name);
+}
+
+/** Ask the server about an image; throws a sentence. */
+export async function fetchMeta(base: string, release: string, id: string): Promise<ImageMeta> {
+  const answer = await fetch(`${base}/tiles/${encodeURIComponent(release)}/${encodeURIComponent(id)}/meta`, { credentials: "same-origin" });
+  if (!answer.ok) throw new Error(await problemOf(answer));
+  return (await answer.json()) as ImageMeta;
 }

@@ -4,13 +4,15 @@ import OlMap from "ol/Map.js";
 import View from "ol/View.js";
 import { defaults } from "ol/interaction/defaults.js";
 import type MapBrowserEvent from "ol/MapBrowserEvent.js";
-import { FloatLayer, MaskLayer, pixelProjection } from "./layers.ts";
+import { loaderOf, type Shown } from "./derived.ts";
+import { ColourLayer, FloatLayer, MaskLayer, pixelProjection } from "./layers.ts";
+import { chooseMix, type ColourMix } from "./lupton.ts";
 import { COLOUR_MAPS, maskColour } from "./palettes.ts";
 import { SourceLayer, nearest, parseSources } from "./sources.ts";
-import { chooseLimits, finiteBox, type Display, type LimitChoice } from "./stretch.ts";
+import { chooseLimits, equalise, finiteBox, makeDisplay, statisticsOf, type Display, type LimitChoice, type Statistics } from "./stretch.ts";
 import { TileStore, paddedSize, type ImageMeta, type Pixel } from "./tiles.ts";
 import type { ViewState } from "./viewstate.ts";
-import { pixelToSky, skyToPixel } from "./wcs.ts";
+import { localFrame, pixelToSky, skyToPixel } from "./wcs.ts";
 
 /** What lies under the pointer. */
 export interface Readout {
@@ -19,6 +21,8 @@ export interface Readout {
   /** Native pixel, or the mean of a block when the native tile is not here yet; null outside. */
   pixel: Pixel | null;
   blockMean?: { value: number; block: number };
+  /** Value on the screen of a plane that is computed from others. */
+  shown?: number;
   sky: [number, number] | null;
 }
 
@@ -28,19 +32,30 @@ export interface ViewEvents {
   moved(): void;
   picked(index: number): void;
   drawn(): void;
+  /** A click that did not belong to a tool, in 0-based array pixels. */
+  clicked?(x: number, y: number): void;
+  /** Whether clicks belong to a tool now. */
+  busy?(): boolean;
 }
-
 
 /** Pan, zoom, layers and readout of one image at a time. */
 export class ImageView {
   readonly map: OlMap;
-  readonly display: Display = { stretch: "asinh", low: 0, high: 1, map: 0 };
+  readonly display: Display = makeDisplay();
+  readonly mix: ColourMix = { minimum: 0, stretch: 1, q: 8 };
+  shown: Shown = { kind: "image" };
+  flipped = false;
   readonly sourceLayer = new SourceLayer();
   store: TileStore | null = null;
-  private image: FloatLayer | null = null;
+  private image: FloatLayer | ColourLayer | null = null;
+  /** Values of the coarsest tile of what is shown. */
+  private overview: Float32Array | null = null;
+  private maskColours: ReadonlyMap<string, string> = new Map();
   private mask: MaskLayer | null = null;
   private pointer: [number, number] | null = null;
   private asked = 0;
+  /** Whether the readout shows the noise of a pixel, which is asked for when the pointer rests. */
+  wantsNoise = false;
   private filled: [number, number, number, number] | null = null;
   private readonly observer: ResizeObserver;
   private readonly events: ViewEvents;
@@ -62,6 +77,12 @@ export class ImageView {
       this.pointer = null;
       this.tell();
     });
+    const eventPixel = this.map.getEventPixel.bind(this.map);
+    this.map.getEventPixel = (event) => {
+      const [x, y] = eventPixel(event) as [number, number];
+      // The viewport is mirrored by a style, which OpenLayers does not know of.
+      return this.flipped ? [(this.map.getSize()?.[0] ?? 0) - x, y] : [x, y];
+    };
     this.observer = new ResizeObserver(() => this.map.updateSize());
     this.observer.observe(target);
   }
@@ -81,12 +102,15 @@ export class ImageView {
       minResolution: 1 / 64,
       maxResolution: 2 ** (meta.levels + 1),
       constrainResolution: false,
+      constrainRotation: false,
       smoothResolutionConstraint: false,
       extent: [-width / 2, -height / 2, width * 1.5, height * 1.5],
       smoothExtentConstraint: false,
       constrainOnlyCenter: true,
     }));
-    this.image = new FloatLayer(this.store, projection, this.display);
+    this.shown = { kind: "image" };
+    this.overview = null;
+    this.image = new FloatLayer(meta, loaderOf(this.store, this.shown), projection, this.display);
     this.mask = new MaskLayer(this.store, projection);
     this.sourceLayer.sources = null;
     this.sourceLayer.picked = -1;
@@ -122,6 +146,115 @@ export class ImageView {
     return { ra, dec, resolution };
   }
 
+  /** Show another plane of the image, or one that is computed from several. */
+  async showPlane(shown: Shown): Promise<void> {
+    const store = this.store;
+    if (!store) return;
+    const loader = loaderOf(store, shown);
+    const projection = pixelProjection(store.meta);
+    this.shown = shown;
+    this.overview = null;
+    const before = this.image;
+    if (before) this.map.removeLayer(before);
+    before?.dispose();
+    this.image = shown.kind === "colour" ? new ColourLayer(store.meta, loader, projection, this.mix) : new FloatLayer(store.meta, loader, projection, this.display);
+    this.map.getLayers().insertAt(0, this.image);
+    const overview = await loader(0, 0, 0);
+    if (shown !== this.shown) return;
+    this.overview = overview;
+    if (shown.kind === "colour") {
+      const { median, sigma } = statisticsOf(overview);
+      // Averaged blocks are less noisy than pixels.
+      if (median !== undefined && sigma !== undefined) Object.assign(this.mix, chooseMix(median, sigma));
+    }
+    this.restretch();
+  }
+
+  /** Statistics of what is shown; those of the image's own pixels come from the server. */
+  statistics(): Statistics {
+    if (this.shown.kind === "image") return this.store?.meta.stats ?? {};
+    return this.overview ? statisticsOf(this.overview) : {};
+  }
+
+  /** Direction of north on the grid (radians from the x axis, counter-clockwise) and whether east is left of it. */
+  private compass(): { north: number; proper: boolean; arcsec: number } | null {
+    const fit = this.store?.meta.wcs;
+    const centre = this.map.getView().getCenter();
+    const frame = fit && centre ? localFrame(fit, (centre[0] ?? 0) - 0.5, (centre[1] ?? 0) - 0.5) : null;
+    if (!frame) return null;
+    const { north, east, arcsec } = frame;
+    return { north: Math.atan2(north[1], north[0]), proper: north[0] * east[1] - north[1] * east[0] > 0, arcsec };
+  }
+
+  get rotation(): number {
+    return this.map.getView().getRotation();
+  }
+
+  /** Turn the image clockwise to an angle in radians. */
+  rotate(radians: number): void {
+    const turn = 2 * Math.PI;
+    this.map.getView().setRotation(((radians % turn) + turn) % turn);
+  }
+
+  /** Turn and mirror so that north is up and east is left; false without sky coordinates. */
+  northUp(): boolean {
+    const compass = this.compass();
+    if (!compass) return false;
+    this.flip(!compass.proper);
+    this.rotate(compass.north - Math.PI / 2);
+    return true;
+  }
+
+  flip(flipped: boolean): void {
+    this.flipped = flipped;
+    this.map.getViewport().style.transform = flipped ? "scaleX(-1)" : "";
+    this.map.render();
+  }
+
+  /** Look at the same part of the sky as another view: centre, scale, orientation. */
+  align(leader: ImageView): boolean {
+    const [from, to] = [leader.compass(), this.store?.meta.wcs];
+    const sky = leader.centreOnSky();
+    const view = this.map.getView();
+    if (!from || !to || !sky) {
+      const other = leader.map.getView();
+      const centre = other.getCenter();
+      if (centre) view.setCenter(centre);
+      view.setResolution(other.getResolution());
+      return false;
+    }
+    const at = skyToPixel(to, sky.ra, sky.dec);
+    if (!at) return false;
+    view.setCenter([at[0] + 0.5, at[1] + 0.5]);
+    const own = this.compass();
+    if (!own) return false;
+    view.setResolution((sky.resolution * from.arcsec) / own.arcsec);
+    const flipped = leader.flipped !== (from.proper !== own.proper);
+    if (flipped !== this.flipped) this.flip(flipped);
+    const screen = leader.flipped ? Math.PI - (from.north - leader.rotation) : from.north - leader.rotation;
+    view.setRotation(own.north - (flipped ? Math.PI - screen : screen));
+    return true;
+  }
+
+  /** Place on the screen, in CSS pixels of the view, of a 0-based array pixel. */
+  toScreen(x: number, y: number): [number, number] | null {
+    const at = this.map.getPixelFromCoordinate([x + 0.5, y + 0.5]);
+    if (!at) return null;
+    return [this.flipped ? (this.map.getSize()?.[0] ?? 0) - (at[0] ?? 0) : at[0] ?? 0, at[1] ?? 0];
+  }
+
+  /** 0-based array pixel under a place on the screen. */
+  toImage(px: number, py: number): [number, number] | null {
+    const at = this.map.getCoordinateFromPixel([this.flipped ? (this.map.getSize()?.[0] ?? 0) - px : px, py]);
+    return at ? [(at[0] ?? 0) - 0.5, (at[1] ?? 0) - 0.5] : null;
+  }
+
+  /** Middle of the view in 0-based array pixels. */
+  get centre(): [number, number] | null {
+    const centre = this.map.getView().getCenter();
+    return centre ? [(centre[0] ?? 0) - 0.5, (centre[1] ?? 0) - 0.5] : null;
+  }
+
   /** Centre on a position; false when it lies outside the image. */
   centreOn(raDeg: number, decDeg: number, resolution?: number): boolean {
     const meta = this.store?.meta;
@@ -143,8 +276,11 @@ export class ImageView {
     const store = this.store;
     if (!store) return;
     const { tile_size: side, shape } = store.meta;
-    const box = finiteBox(await store.floats("image", 0, 0, 0), side);
-    if (!box || store !== this.store) return;
+    const tile = await store.floats("image", 0, 0, 0);
+    if (store !== this.store) return;
+    if (this.shown.kind === "image") this.overview = tile;
+    const box = finiteBox(tile, side);
+    if (!box) return;
     const scale = paddedSize(store.meta) / side;
     this.filled = [
       box[0] * scale, Math.max((side - 1 - box[3]) * scale, 0),
@@ -166,11 +302,20 @@ export class ImageView {
     const view = this.map.getView();
     const centre = view.getCenter();
     const resolution = view.getResolution() ?? 1;
-    if (centre) view.setCenter([(centre[0] ?? 0) + dx * resolution, (centre[1] ?? 0) + dy * resolution]);
+    const angle = view.getRotation();
+    const [right, up] = [this.flipped ? -dx : dx, dy];
+    // A step on the screen is turned back to the image.
+    const [x, y] = [right * Math.cos(angle) - up * Math.sin(angle), right * Math.sin(angle) + up * Math.cos(angle)];
+    if (centre) view.setCenter([(centre[0] ?? 0) + x * resolution, (centre[1] ?? 0) + y * resolution]);
   }
 
   /** Draw again after a change of the display; nothing is requested. */
   restretch(): void {
+    const { display } = this;
+    if (display.stretch === "histogram" && this.overview && this.image instanceof FloatLayer) {
+      display.equal = equalise(this.overview, display.low, display.high);
+      this.image.equalise(display.equal);
+    }
     this.image?.changed();
   }
 
@@ -178,16 +323,18 @@ export class ImageView {
   limits(kind: LimitChoice): boolean {
     const meta = this.store?.meta;
     // The sky of a difference image is its middle, not its bottom.
-    const rule = kind === "auto" && meta?.dataset_type === "difference_image" ? "±5 σ" : kind;
-    const found = meta ? chooseLimits(rule, meta.stats) : null;
+    const signed = meta?.dataset_type === "difference_image" || ["difference", "significance"].includes(this.shown.kind);
+    const rule = kind === "auto" && signed ? "±5 σ" : kind === "auto" && this.shown.kind !== "image" ? "1–99 %" : kind;
+    const found = meta ? chooseLimits(rule, this.statistics()) : null;
     if (found) [this.display.low, this.display.high] = found;
     return found !== null;
   }
 
-  showMasks(names: ReadonlySet<string>, opacity: number): void {
+  showMasks(names: ReadonlySet<string>, opacity: number, colours: ReadonlyMap<string, string> = this.maskColours): void {
+    this.maskColours = colours;
     const planes = this.store?.meta.mask_planes ?? {};
     const shown = new Map<number, string>();
-    for (const [name, bit] of Object.entries(planes)) if (names.has(name)) shown.set(bit, maskColour(name, bit));
+    for (const [name, bit] of Object.entries(planes)) if (names.has(name)) shown.set(bit, colours.get(name) ?? maskColour(name, bit));
     this.mask?.show(shown, opacity);
   }
 
@@ -234,11 +381,19 @@ export class ImageView {
     return { ...readout, pixel };
   }
 
+  /** What lies under the pointer, as far as it is known without a request. */
+  underPointer(): Readout | null {
+    return this.pointer ? this.read(this.pointer) : null;
+  }
+
   private click(event: MapBrowserEvent): void {
     const resolution = this.map.getView().getResolution() ?? 1;
     const [x, y] = [(event.coordinate[0] ?? 0) - 0.5, (event.coordinate[1] ?? 0) - 0.5];
+    if (this.events.busy?.()) return;
     const sources = this.sourceLayer.sources;
-    if (sources) this.pick(nearest(sources, x, y, 12 * resolution));
+    const found = sources ? nearest(sources, x, y, 12 * resolution) : -1;
+    if (sources) this.pick(found);
+    if (found < 0) this.events.clicked?.(x, y);
   }
 
   private follow(event: MapBrowserEvent): void {
@@ -255,9 +410,19 @@ export class ImageView {
     const inside = x >= 0 && y >= 0 && x < store.meta.shape[1] && y < store.meta.shape[0];
     if (!inside) return { x: coordinate[0] - 0.5, y: coordinate[1] - 0.5, pixel: null, sky };
     const readout: Readout = { x: coordinate[0] - 0.5, y: coordinate[1] - 0.5, pixel: store.exact(x, y) ?? null, sky };
+    const shown = this.valueShown(coordinate);
+    if (shown !== undefined) readout.shown = shown;
     const coarse = readout.pixel ? undefined : store.coarse(x, y);
     if (coarse) readout.blockMean = coarse;
     return readout;
+  }
+
+  /** What the screen shows at a place when that is not the image's own pixel. */
+  private valueShown(coordinate: [number, number]): number | undefined {
+    if (this.shown.kind === "image" || this.shown.kind === "colour" || !this.image) return undefined;
+    const pixel = this.map.getPixelFromCoordinate(coordinate);
+    const data = pixel ? this.image.getData(pixel) : null;
+    return data instanceof Float32Array ? data[0] : undefined;
   }
 
   /** Send the readout out; the exact pixel follows when the pointer rests and its tile is not here. */
@@ -273,12 +438,13 @@ export class ImageView {
     this.events.readout(readout);
     const [x, y] = [Math.floor(pointer[0]), Math.floor(pointer[1])];
     const inside = x >= 0 && y >= 0 && x < store.meta.shape[1] && y < store.meta.shape[0];
-    if (!readout || readout.pixel || !inside) return;
+    if (!readout || !inside || readout.pixel?.variance !== undefined) return;
+    if (readout.pixel && !this.wantsNoise) return;
     window.setTimeout(async () => {
       if (ticket !== this.asked) return;
-      const pixel = await store.pixel(x, y);
-      if (ticket === this.asked && pixel) this.events.readout({ ...readout, pixel });
-    }, 60);
+      const [pixel, sky] = await Promise.all([store.pixel(x, y), readout.sky ?? (store.meta.sky_by_request ? store.sky(readout.x, readout.y) : null)]);
+      if (ticket === this.asked && pixel) this.events.readout({ ...readout, pixel, sky });
+    }, readout.pixel ? 250 : 60);
   }
 
   /** The part of the state that the view knows. */
@@ -286,9 +452,14 @@ export class ImageView {
     const view = this.map.getView();
     const centre = view.getCenter();
     const resolution = view.getResolution();
-    const { stretch, low, high } = this.display;
+    const { stretch, low, high, invert, gamma, bias, contrast } = this.display;
     const map = COLOUR_MAPS[this.display.map] ?? "grey";
     const state: Partial<ViewState> = { stretch, low, high, map };
+    if (invert) state.invert = true;
+    if (stretch === "gamma") state.gamma = gamma;
+    if (bias !== 0.5 || contrast !== 1) Object.assign(state, { bias, contrast });
+    if (this.rotation !== 0) state.rotation = (this.rotation * 180) / Math.PI;
+    if (this.flipped) state.flipped = true;
     if (centre && resolution) Object.assign(state, { x: (centre[0] ?? 0) - 0.5, y: (centre[1] ?? 0) - 0.5, r: resolution });
     return state;
   }
@@ -298,5 +469,7 @@ export class ImageView {
     const view = this.map.getView();
     if (state.x !== undefined && state.y !== undefined) view.setCenter([state.x + 0.5, state.y + 0.5]);
     if (state.r !== undefined) view.setResolution(state.r);
+    if (state.rotation !== undefined) this.rotate((state.rotation * Math.PI) / 180);
+    if (state.flipped) this.flip(true);
   }
 }

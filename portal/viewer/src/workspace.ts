@@ -1,14 +1,24 @@
-/** The image workspace: tool bar, image, readout and the card of a clicked source. */
+/** The image workspace: tool bar, images, panels, readout and the card of a clicked source. */
 
-import { choice, make } from "./dom.ts";
-import { Furniture } from "./furniture.ts";
-import { COLOUR_MAPS, maskColour, paletteGradient, type ColourMap } from "./palettes.ts";
+import { Comparison, LAYOUTS } from "./compare.ts";
+import { button, choice, copyText, make, problemOf, rows, setControl } from "./dom.ts";
+import { HelpPanel } from "./help.ts";
+import { COLOUR_MAPS, paletteGradient, type ColourMap } from "./palettes.ts";
+import { Pane } from "./pane.ts";
+import { ComparePanel, formatReference, parseReference } from "./panel_compare.ts";
+import { DisplayPanel } from "./panel_display.ts";
+import { FilePanel } from "./panel_file.ts";
+import { InfoPanel } from "./panel_info.ts";
+import { MaskPanel } from "./panel_masks.ts";
+import { OverlayPanel, carryRegions } from "./panel_overlays.ts";
+import { ToolsPanel } from "./panel_tools.ts";
+import { PanelSet, type Host } from "./panels.ts";
+import { ReadoutLine } from "./readout.ts";
+import { FRAMES, type Frame } from "./skyframes.ts";
 import { LIMITS, STRETCHES, formatValue, type LimitChoice, type Stretch } from "./stretch.ts";
-import type { ImageMeta } from "./tiles.ts";
-import { maskNames } from "./tiles.ts";
-import { ImageView, type Readout } from "./view.ts";
+import { fetchMeta, maskNames, type ImageMeta } from "./tiles.ts";
+import type { ImageView, ViewEvents } from "./view.ts";
 import { formatState, parseState, type ViewState } from "./viewstate.ts";
-import { formatDec, formatRa } from "./wcs.ts";
 
 /** A position to show first. */
 export interface Target {
@@ -16,95 +26,112 @@ export interface Target {
   dec?: number;
 }
 
-const KEYS = "Arrow keys move, + and − zoom, 0 shows all, 1 is one to one, S changes the stretch, C the colours, M the masks, O the sources, R reads the centre, Enter chooses the source nearest to it.";
+const LABEL = "Image. Arrow keys move, + and − zoom, R reads the middle, ? lists all keys.";
 
 /** Everything inside the viewer's element. */
-export class Workspace {
+export class Workspace implements Host {
   readonly element: HTMLElement;
-  readonly view: ImageView;
-  private readonly base: string;
-  private readonly furniture = new Furniture();
-  private readonly masks = new Set<string>();
-  private opacity = 0.55;
+  readonly base: string;
+  readonly comparison: Comparison;
+  private readonly card = make("div", { class: "card", hidden: "", role: "region", "aria-label": "Selected source" });
+  private readonly message = make("div", { class: "message", role: "status" });
+  private readonly sourceSlot = make("span", { class: "slot" });
+  private readonly bar = make("div", { class: "colour-bar" });
+  private readonly readout: ReadoutLine;
+  private readonly display: DisplayPanel;
+  private readonly masks: MaskPanel;
+  private readonly tools: ToolsPanel;
+  private readonly overlays: OverlayPanel;
+  private readonly compare: ComparePanel;
+  private readonly info: InfoPanel;
+  private readonly panels: PanelSet;
+  private readonly selects: Record<"stretch" | "map" | "limits", HTMLLabelElement>;
+  private readonly low = make("input", { type: "number", step: "any", "aria-label": "Lower limit", onchange: () => this.manualLimits() });
+  private readonly high = make("input", { type: "number", step: "any", "aria-label": "Upper limit", onchange: () => this.manualLimits() });
   private sourceTable = "";
   private wantedTable = "";
   private limitChoice: LimitChoice | "manual" = "auto";
-  private readonly parts: Record<"readout" | "maskList" | "card" | "message" | "sourceSlot" | "bar", HTMLElement>;
-  private readonly selects: Record<"stretch" | "map" | "limits", HTMLLabelElement>;
-  private readonly low: HTMLInputElement;
-  private readonly high: HTMLInputElement;
   private restored = false;
   private opening = 0;
 
   constructor(base: string) {
     this.base = base;
-    const part = (name: string, attributes: Record<string, string> = {}): HTMLElement => make("div", { class: name, ...attributes });
-    this.parts = {
-      readout: part("readout", { "aria-label": "Value under the pointer" }),
-      maskList: part("mask-list", { hidden: "" }),
-      card: part("card", { hidden: "", role: "region", "aria-label": "Selected source" }),
-      message: part("message", { role: "status" }),
-      sourceSlot: part("slot"),
-      bar: part("colour-bar"),
-    };
     this.selects = {
       stretch: choice("Stretch", STRETCHES, "asinh", (v) => this.setStretch(v as Stretch)),
       map: choice("Colours", COLOUR_MAPS, "grey", (v) => this.setMap(v as ColourMap)),
       limits: choice("Limits", [...LIMITS, "manual"], "auto", (v) => this.setLimits(v as LimitChoice | "manual")),
     };
-    this.low = this.limitInput("Lower limit");
-    this.high = this.limitInput("Upper limit");
-    const map = make("div", { class: "map", tabindex: "0", role: "application", "aria-label": `Image. ${KEYS}` });
-    map.addEventListener("keydown", (event) => this.key(event));
-    const { readout, maskList, card, message, bar } = this.parts;
-    const stage = make("div", { class: "stage" }, map, this.furniture.element, maskList, card, message);
-    this.element = make("div", { class: "viewer" }, this.toolbar(), stage, make("div", { class: "foot" }, readout, bar));
-    this.view = new ImageView(map, {
-      readout: (r) => this.showReadout(r),
-      moved: () => this.moved(),
-      picked: (n) => void this.showCard(n),
-      drawn: () => this.element.setAttribute("data-drawn", "true"),
-    });
-    this.showReadout(null);
+    this.readout = new ReadoutLine((text, ms) => this.say(text, ms), (noise) => { this.view.wantsNoise = noise; });
+    this.tools = new ToolsPanel(this, (dx, dy) => this.adjust(dx, dy));
+    const first = this.makePane();
+    this.comparison = new Comparison(first, () => this.switched());
+    this.display = new DisplayPanel(this);
+    this.masks = new MaskPanel(this);
+    this.overlays = new OverlayPanel(this, this.tools.toolbox);
+    this.compare = new ComparePanel(this, () => this.comparison, (release, id) => this.addImage(release, id));
+    this.info = new InfoPanel(this, (release, id) => void this.open(release, id, {}));
+    const file = new FilePanel(this, (release, id) => this.open(release, id, {}));
+    this.panels = new PanelSet([this.display, this.masks, this.overlays, this.tools, this.compare, this.info, file, new HelpPanel()]);
+    const stage = make("div", { class: "stage" }, this.comparison.element, this.panels.element, this.card, this.message);
+    this.element = make("div", { class: "viewer" }, this.toolbar(), stage,
+      make("div", { class: "foot" }, this.readout.element, this.readout.controls, this.bar), this.readout.spoken);
+    this.readout.show(null, null);
   }
 
-  private limitInput(label: string): HTMLInputElement {
-    return make("input", { type: "number", step: "any", "aria-label": label, onchange: () => this.manualLimits() });
+  get pane(): Pane {
+    return this.comparison.active;
+  }
+
+  get view(): ImageView {
+    return this.pane.view;
+  }
+
+  get meta(): ImageMeta | null {
+    return this.view.store?.meta ?? null;
+  }
+
+  private makePane(): Pane {
+    const own = (): boolean => made === this.comparison?.active;
+    const events: ViewEvents = {
+      readout: (r) => { if (own() || r) this.readout.show(r, made.view.store?.meta ?? null); },
+      moved: () => { made.furniture.update(made.view); if (own()) this.moved(); },
+      picked: (n) => void this.showCard(n),
+      drawn: () => this.element.setAttribute("data-drawn", "true"),
+      clicked: () => this.toggleLock(),
+      busy: () => this.tools.toolbox.busy,
+    };
+    const made: Pane = new Pane(LABEL, events, [(context, view) => { if (view === this.view) this.tools.toolbox.paint(context, view); }]);
+    this.tools.toolbox.attach(made.view);
+    made.map.addEventListener("keydown", (event) => this.key(event));
+    made.view.wantsNoise = this.readout.noise;
+    return made;
   }
 
   private toolbar(): HTMLElement {
-    const button = (text: string, label: string, action: () => void): HTMLButtonElement =>
-      make("button", { type: "button", title: label, "aria-label": label, onclick: action }, text);
-    const masks = button("Masks", "Choose the mask planes that are shown", () => {
-      this.parts.maskList.hidden = !this.parts.maskList.hidden;
-      masks.setAttribute("aria-expanded", String(!this.parts.maskList.hidden));
-    });
-    masks.setAttribute("aria-expanded", "false");
+    const openers = [...this.panels.buttons.values()];
+    const help = openers.pop();
+    help?.setAttribute("aria-label", "Help and keys");
     return make("div", { class: "toolbar", role: "toolbar", "aria-label": "Image display" },
       this.selects.stretch, this.selects.map, this.selects.limits,
       make("span", { class: "pair" }, this.low, make("span", { "aria-hidden": "true" }, "–"), this.high),
-      masks, this.parts.sourceSlot,
+      this.sourceSlot, make("span", { class: "openers" }, ...openers),
       make("span", { class: "group" },
         button("−", "Zoom out", () => this.view.zoomBy(0.5)), button("+", "Zoom in", () => this.view.zoomBy(2)),
         button("Fit", "Show the whole image", () => this.view.fit()), button("1:1", "One image pixel per screen pixel", () => this.view.native())),
-      button("Copy link", "Copy the address of this view", () => void this.copyLink()));
+      button("Copy link", "Copy the address of this view", () => void this.copyLink()), help ?? null);
   }
 
   private async copyLink(): Promise<void> {
-    try {
-      await navigator.clipboard.writeText(location.href);
-      this.say("The address of this view is on the clipboard.", 2500);
-    } catch {
-      this.say("The address bar holds the link to this view.", 4000);
-    }
+    if (await copyText(location.href)) this.say("The address of this view is on the clipboard.", 2500);
+    else this.say("The address bar holds the link to this view.", 4000);
   }
 
-  private say(text: string, forMs = 0): void {
-    this.parts.message.textContent = text;
-    if (forMs > 0) window.setTimeout(() => { if (this.parts.message.textContent === text) this.parts.message.textContent = ""; }, forMs);
+  say(text: string, forMs = 0): void {
+    this.message.textContent = text;
+    if (forMs > 0) window.setTimeout(() => { if (this.message.textContent === text) this.message.textContent = ""; }, forMs);
   }
 
-  /** Show one image; a position or the page's address says where to look first. */
+  /** Show one image in the active pane; a position or the page's address says where to look first. */
   async open(release: string, id: string, target: Target): Promise<void> {
     if (!release || !id) return;
     const ticket = ++this.opening;
@@ -113,35 +140,102 @@ export class Workspace {
     this.say("Opening the image…");
     let meta: ImageMeta;
     try {
-      const answer = await fetch(`${this.base}/tiles/${encodeURIComponent(release)}/${id}/meta`, { credentials: "same-origin" });
-      if (!answer.ok) throw new Error(((await answer.json()) as { detail?: string }).detail ?? `error ${answer.status}`);
-      meta = (await answer.json()) as ImageMeta;
+      meta = await fetchMeta(this.base, release, id);
     } catch (error) {
       if (ticket === this.opening) this.say(`This image cannot be shown: ${(error as Error).message}`);
       return; // the image before stays dimmed, so that nobody takes it for this one
     }
     if (ticket !== this.opening) return;
+    const before = this.meta;
     const kept = this.view.open(this.base, meta);
+    this.readout.lock(null);
+    this.carry(before, meta);
     this.element.removeAttribute("data-opening");
     const state = this.restored ? null : parseState(location.search);
     this.restored = true;
     await this.dress(meta, state && (state.id === id || state.id === "") ? state : null, target, kept);
-    if (ticket === this.opening) this.say("");
+    if (ticket !== this.opening) return;
+    this.say(Object.keys(meta.stats).length === 0 ? "No pixel of this image has a value." : "");
+  }
+
+  /** Regions stay where they are on the sky. */
+  private carry(before: ImageMeta | null, after: ImageMeta): void {
+    const { regions } = this.tools.toolbox;
+    const kept = before && regions.length > 0 ? carryRegions(regions, { fit: before.wcs, xy0: before.xy0 }, { fit: after.wcs, xy0: after.xy0 }) : [];
+    regions.splice(0, regions.length, ...kept);
   }
 
   private async dress(meta: ImageMeta, state: ViewState | null, target: Target, kept: boolean): Promise<void> {
     if (state) this.restore(state);
     const pointed = target.ra !== undefined && target.dec !== undefined && state?.x === undefined
       && this.view.centreOn(target.ra, target.dec, 0.5);
-    this.fillMasks(meta);
+    this.compare.note({ release: meta.release, id: meta.dataset_id, title: meta.title, band: meta.band ?? "", type: meta.dataset_type });
     this.fillSources(meta);
     this.setLimits(this.limitChoice);
-    this.applyMasks();
+    this.masks.apply();
+    this.panels.refresh();
+    this.comparison.refresh();
     await this.view.measure();
+    if (this.view.display.stretch === "histogram") this.view.restretch();
     if (!kept && !pointed && state?.x === undefined) this.view.fit();
     this.element.setAttribute("data-image", meta.dataset_id);
     this.moved();
+    void this.nameAmplifiers(meta);
     await this.loadSources(target);
+    if (state?.plane) {
+      const { low, high } = this.view.display;
+      await this.compare.restore(state.plane);
+      if (state.low !== undefined) Object.assign(this.view.display, { low, high });
+      this.changed();
+    }
+    for (const other of state?.others ?? []) await this.addImage(...this.reference(other, meta.release));
+    const layout = LAYOUTS.find((l) => l === state?.layout);
+    if (layout) this.comparison.setLayout(layout);
+    this.moved();
+  }
+
+  private reference(text: string, release: string): [string, string] {
+    const found = parseReference(text, release);
+    return [found.release, found.id];
+  }
+
+  private async nameAmplifiers(meta: ImageMeta): Promise<void> {
+    if (meta.data_id.detector === undefined || meta.amplifiers) return;
+    const answer = await fetch(`${this.base}/tiles/${encodeURIComponent(meta.release)}/${meta.dataset_id}/amplifiers`, { credentials: "same-origin" }).catch(() => null);
+    if (answer?.ok) meta.amplifiers = (await answer.json()) as NonNullable<ImageMeta["amplifiers"]>;
+  }
+
+  /** Open an image beside the others; it takes over how they look. */
+  async addImage(release: string, id: string): Promise<void> {
+    const meta = await fetchMeta(this.base, release, id);
+    const leader = this.pane;
+    const made = this.makePane();
+    made.view.open(this.base, meta);
+    const { stretch, map, invert, gamma, bias, contrast } = leader.view.display;
+    Object.assign(made.view.display, { stretch, map, invert, gamma, bias, contrast });
+    made.view.limits(this.limitChoice === "manual" ? "auto" : this.limitChoice);
+    // Images in the same unit are seen alike.
+    if (meta.unit === leader.view.store?.meta.unit && meta.dataset_type === leader.view.store.meta.dataset_type) {
+      Object.assign(made.view.display, { low: leader.view.display.low, high: leader.view.display.high });
+    }
+    made.view.showMasks(this.masks.shown, this.masks.opacity, this.masks.colours);
+    made.grid.frame = leader.grid.frame;
+    this.comparison.add(made);
+    this.compare.note({ release, id, title: meta.title, band: meta.band ?? "", type: meta.dataset_type });
+    this.comparison.refresh();
+    for (const pane of this.comparison.panes) pane.view.map.updateSize();
+    this.comparison.align();
+    await made.view.measure();
+    made.view.restretch();
+    this.moved();
+  }
+
+  /** Another image became the active one. */
+  private switched(): void {
+    if (!this.meta) return;
+    this.setControls();
+    this.panels.refresh();
+    this.fillSources(this.meta);
   }
 
   private restore(state: ViewState): void {
@@ -152,31 +246,40 @@ export class Workspace {
       [display.low, display.high] = [state.low, state.high];
       this.limitChoice = "manual";
     }
-    for (const name of state.masks ?? []) this.masks.add(name);
+    display.invert = state.invert ?? false;
+    for (const key of ["gamma", "bias", "contrast"] as const) if (state[key] !== undefined) display[key] = state[key];
+    for (const name of state.masks ?? []) this.masks.shown.add(name);
+    if (state.opacity !== undefined) this.masks.opacity = state.opacity;
+    for (const [name, colour] of Object.entries(state.maskColours ?? {})) this.masks.colours.set(name, colour);
     if (state.sources) this.wantedTable = state.sources;
+    const frame = FRAMES.find((f) => f === state.grid);
+    if (frame) this.pane.grid.frame = frame;
     this.view.restore(state);
-    this.showSettings();
+    this.setControls();
   }
 
   /** Make the controls say what the display is. */
-  private showSettings(): void {
+  private setControls(): void {
     const { display } = this.view;
-    const set = (label: HTMLLabelElement, value: string): void => { (label.querySelector("select") as HTMLSelectElement).value = value; };
-    set(this.selects.stretch, display.stretch);
-    set(this.selects.map, COLOUR_MAPS[display.map] ?? "grey");
-    set(this.selects.limits, this.limitChoice);
+    setControl(this.selects.stretch, display.stretch);
+    setControl(this.selects.map, COLOUR_MAPS[display.map] ?? "grey");
+    setControl(this.selects.limits, this.limitChoice);
     this.low.value = String(Number(display.low.toPrecision(5)));
     this.high.value = String(Number(display.high.toPrecision(5)));
     const name = COLOUR_MAPS[display.map] ?? "grey";
-    this.parts.bar.replaceChildren(
-      make("span", {}, formatValue(display.low)),
-      make("span", { class: "ramp", style: `background:${paletteGradient(name)}`, role: "img", "aria-label": `Colour scale, ${display.stretch}` }),
-      make("span", {}, `${formatValue(display.high)} ${this.view.store?.meta.unit ?? ""}`));
+    const { shown } = this.view;
+    const unit = shown.kind === "signal" || shown.kind === "significance" ? "σ" : shown.kind === "variance" ? `(${this.meta?.unit ?? ""})²` : this.meta?.unit ?? "";
+    this.bar.hidden = shown.kind === "colour";
+    this.bar.replaceChildren(
+      make("span", {}, formatValue(Number(display.low.toPrecision(5)))),
+      make("span", { class: "ramp", style: `background:${paletteGradient(name, display.invert)}`, role: "img", "aria-label": `Colour scale, ${display.stretch}` }),
+      make("span", {}, `${formatValue(Number(display.high.toPrecision(5)))} ${unit}`));
   }
 
-  private changed(): void {
+  changed(): void {
     this.view.restretch();
-    this.showSettings();
+    this.pane.overlay.draw();
+    this.setControls();
     this.moved();
   }
 
@@ -207,26 +310,15 @@ export class Workspace {
     this.changed();
   }
 
-  private fillMasks(meta: ImageMeta): void {
-    const list = this.parts.maskList;
-    const boxes = Object.entries(meta.mask_planes).map(([name, bit]) => {
-      const box = make("input", { type: "checkbox", name, onchange: () => {
-        if (box.checked) this.masks.add(name); else this.masks.delete(name);
-        this.applyMasks();
-        this.moved();
-      } });
-      box.checked = this.masks.has(name);
-      return make("label", {}, box, make("span", { class: "swatch", style: `background:${maskColour(name, bit)}` }), name);
-    });
-    const slider = make("input", { type: "range", min: "0.1", max: "1", step: "0.05", value: String(this.opacity), oninput: () => {
-      this.opacity = Number(slider.value);
-      this.applyMasks();
-    } });
-    list.replaceChildren(make("strong", {}, "Mask planes"), ...boxes, make("label", { class: "opacity" }, "Opacity", slider));
-  }
-
-  private applyMasks(): void {
-    this.view.showMasks(this.masks, this.opacity);
+  /** Change bias and contrast by a drag; false when dragging moves the image. */
+  private adjust(dx: number, dy: number): boolean {
+    if (!this.display.dragging) return false;
+    const { display } = this.view;
+    display.bias = Math.min(Math.max(display.bias + dx, -0.5), 1.5);
+    display.contrast = Math.min(Math.max(display.contrast * 2 ** (-4 * dy), 0.1), 8);
+    if (dx !== 0 || dy !== 0) this.changed();
+    this.panels.refresh();
+    return true;
   }
 
   private fillSources(meta: ImageMeta): void {
@@ -237,11 +329,11 @@ export class Workspace {
       this.moved();
       void this.loadSources({});
     });
-    this.parts.sourceSlot.replaceChildren(control);
+    this.sourceSlot.replaceChildren(control);
   }
 
   private async loadSources(target: Target): Promise<void> {
-    this.parts.card.hidden = true;
+    this.card.hidden = true;
     this.element.removeAttribute("data-sources");
     try {
       const count = await this.view.showSources(this.sourceTable || null);
@@ -256,7 +348,7 @@ export class Workspace {
 
   /** Say what lies at the centre of the view, for people who do not see the readout. */
   private async announce(): Promise<void> {
-    const meta = this.view.store?.meta;
+    const { meta } = this;
     const found = await this.view.readCentre();
     if (!meta || !found) return;
     const value = found.pixel ? `${formatValue(found.pixel.value)} ${meta.unit}` : "outside the image";
@@ -265,81 +357,103 @@ export class Workspace {
     this.say(`Centre: ${value}${sky}${names.length > 0 ? `, ${names.join(", ")}` : ""}`, 8000);
   }
 
+  /** Keep the readout under the pointer, or let it go; without a pointer that of the centre. */
+  private toggleLock(): void {
+    if (this.readout.locked) {
+      this.readout.lock(null);
+      return;
+    }
+    const lock = (found: Parameters<ReadoutLine["lock"]>[0]): void => {
+      this.readout.lock(found);
+      if (found) this.say("The readout is locked; Esc lets it go.", 2500);
+    };
+    const under = this.view.underPointer();
+    if (under?.pixel) lock(under);
+    else void this.view.readCentre().then(lock);
+  }
+
   private async showCard(index: number): Promise<void> {
-    const card = this.parts.card;
+    const { card } = this;
     const store = this.view.store;
     const id = this.view.sourceLayer.sources?.ids[index]?.toString();
     card.hidden = index < 0 || !store || !id;
     if (card.hidden || !store) return;
     const close = make("button", { type: "button", class: "close", "aria-label": "Close", onclick: () => this.view.pick(-1) }, "×");
-    card.replaceChildren(close, make("strong", {}, `${this.sourceTable} ${id}`), make("p", {}, "Reading the row…"));
+    const title = make("strong", {}, `${this.sourceTable} ${id}`);
+    card.replaceChildren(close, title, make("p", {}, "Reading the row…"));
     const url = `${this.base}/rows/${encodeURIComponent(store.meta.release)}/${encodeURIComponent(this.sourceTable)}/${id}`;
     const answer = await fetch(url, { credentials: "same-origin" }).catch(() => null);
     if (!answer?.ok) {
-      card.lastElementChild?.replaceWith(make("p", {}, "The row is not available now."));
+      card.lastElementChild?.replaceWith(make("p", {}, answer ? `The row is not available: ${await problemOf(answer)}.` : "The row is not available now."));
       return;
     }
     const row = (await answer.json()) as { columns: { name: string; unit: string; value: string }[]; lightcurve: string | null };
-    const table = make("table", {}, ...row.columns.map((c) => make("tr", {}, make("th", { scope: "row" }, c.name), make("td", {}, `${c.value} ${c.unit}`))));
     const link = row.lightcurve ? make("a", { href: row.lightcurve, class: "button" }, "Light curve") : null;
-    card.replaceChildren(close, make("strong", {}, `${this.sourceTable} ${id}`), ...(link ? [link] : []), make("div", { class: "rows" }, table));
-  }
-
-  private showReadout(readout: Readout | null): void {
-    const element = this.parts.readout;
-    const meta = this.view?.store?.meta;
-    if (!readout || !meta) {
-      element.replaceChildren(make("span", { class: "hint" }, "Move the pointer over the image to read its values."));
-      for (const key of ["value", "mask", "x", "y", "ra", "dec"]) delete element.dataset[key];
-      return;
-    }
-    const { pixel, blockMean, sky } = readout;
-    const x = Math.floor(readout.x + 0.5);
-    const y = Math.floor(readout.y + 0.5);
-    Object.assign(element.dataset, { x: String(x), y: String(y) });
-    element.dataset.value = pixel ? String(pixel.value) : "";
-    element.dataset.mask = pixel ? String(pixel.mask >>> 0) : "";
-    if (sky) Object.assign(element.dataset, { ra: String(sky[0]), dec: String(sky[1]), px: String(readout.x), py: String(readout.y) });
-    const value = pixel ? `${formatValue(pixel.value)} ${meta.unit}`
-      : blockMean ? `≈ ${formatValue(blockMean.value)} ${meta.unit} (mean of ${blockMean.block}×${blockMean.block})` : "outside";
-    const names = pixel ? maskNames(pixel.mask, meta.mask_planes) : [];
-    element.replaceChildren(
-      make("span", { class: "value" }, value),
-      make("span", {}, `x ${x + meta.xy0[0]}  y ${y + meta.xy0[1]}`),
-      sky ? make("span", {}, `${sky[0].toFixed(6)}°  ${sky[1].toFixed(6)}°`) : null as unknown as Node,
-      sky ? make("span", { class: "soft" }, `${formatRa(sky[0])}  ${formatDec(sky[1])}`) : null as unknown as Node,
-      make("span", { class: "planes" }, names.join(" · ")));
+    card.replaceChildren(close, title, ...(link ? [link] : []), make("div", { class: "rows" }, rows(row.columns.map((c) => [c.name, `${c.value} ${c.unit}`]))));
   }
 
   /** Write the view into the page's address. */
   private moved(): void {
-    this.furniture.update(this.view);
-    const meta = this.view.store?.meta;
-    if (!meta || !this.element.hasAttribute("data-image")) return;
-    const state: ViewState = { release: meta.release, id: meta.dataset_id, ...this.view.state(), masks: [...this.masks], sources: this.sourceTable };
-    if (this.limitChoice !== "manual") {
-      delete state.low;
-      delete state.high;
+    const first = this.comparison?.panes[0];
+    const meta = first?.view.store?.meta;
+    if (!first || !meta || !this.element.hasAttribute("data-image")) return;
+    this.pane.furniture.update(this.view);
+    const state: ViewState = { ...first.view.state(), release: meta.release, id: meta.dataset_id };
+    if (this.masks.shown.size > 0) Object.assign(state, { masks: [...this.masks.shown], opacity: this.masks.opacity, maskColours: Object.fromEntries(this.masks.colours) });
+    if (this.sourceTable) state.sources = this.sourceTable;
+    if (first.grid.frame) state.grid = first.grid.frame;
+    if (this.pane === first) {
+      const plane = this.compare.format();
+      if (plane) state.plane = plane;
     }
-    window.history.replaceState(window.history.state, "", `${location.pathname}?${formatState(state, location.search)}`);
+    const others = this.comparison.panes.slice(1).map((pane) => pane.view.store?.meta).filter((m) => m !== undefined);
+    if (others.length > 0) {
+      state.others = others.map((m) => formatReference({ release: m.release, id: m.dataset_id }, meta.release));
+      state.layout = this.comparison.layout;
+    }
+    history.replaceState(history.state, "", `${location.pathname}?${formatState(state, location.search)}${location.hash}`);
+  }
+
+  private escape(): void {
+    if (this.tools.toolbox.cancel()) this.view.map.render();
+    else if (this.readout.locked) this.readout.lock(null);
+    else if (this.panels.open) this.panels.close();
+    else if (this.tools.toolbox.busy) this.tools.choose("look");
+    else this.view.pick(-1);
+    this.card.hidden = true;
+  }
+
+  private turn(degrees: number): void {
+    this.view.rotate(this.view.rotation + (degrees * Math.PI) / 180);
+    this.changed();
   }
 
   private key(event: KeyboardEvent): void {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const step = event.shiftKey ? 300 : 60;
     const cycle = <T>(list: readonly T[], now: T): T => list[(list.indexOf(now) + 1) % list.length] ?? now;
+    const { view } = this;
+    const panel = (name: string) => () => this.panels.toggle(name);
     const actions: Record<string, () => void> = {
-      ArrowLeft: () => this.view.panBy(-step, 0), ArrowRight: () => this.view.panBy(step, 0),
-      ArrowUp: () => this.view.panBy(0, step), ArrowDown: () => this.view.panBy(0, -step),
-      "+": () => this.view.zoomBy(2), "=": () => this.view.zoomBy(2), "-": () => this.view.zoomBy(0.5),
-      "0": () => this.view.fit(), "1": () => this.view.native(),
-      s: () => this.setStretch(cycle(STRETCHES, this.view.display.stretch)),
-      c: () => this.setMap(cycle(COLOUR_MAPS, COLOUR_MAPS[this.view.display.map] ?? "grey")),
-      m: () => { this.parts.maskList.hidden = !this.parts.maskList.hidden; },
-      o: () => (this.parts.sourceSlot.querySelector("select") as HTMLSelectElement | null)?.focus(),
-      r: () => void this.announce(),
-      Enter: () => { if (!this.view.pickCentre(Infinity)) this.say("No sources are shown; press O to choose a table.", 4000); },
-      Escape: () => this.view.pick(-1),
+      ArrowLeft: () => view.panBy(-step, 0), ArrowRight: () => view.panBy(step, 0),
+      ArrowUp: () => view.panBy(0, step), ArrowDown: () => view.panBy(0, -step),
+      "+": () => view.zoomBy(2), "=": () => view.zoomBy(2), "-": () => view.zoomBy(0.5),
+      "0": () => view.fit(), "1": () => view.native(), "[": () => this.turn(-5), "]": () => this.turn(5),
+      s: () => this.setStretch(cycle(STRETCHES, view.display.stretch)),
+      c: () => this.setMap(cycle(COLOUR_MAPS, COLOUR_MAPS[view.display.map] ?? "grey")),
+      i: () => { view.display.invert = !view.display.invert; this.changed(); },
+      b: () => this.display.setDragging(!this.display.dragging), x: () => this.display.reset(), v: () => this.display.nextPlane(),
+      n: () => this.display.northUp(), u: () => this.display.unturn(),
+      g: () => this.overlays.setGrid(cycle<Frame | null>([null, ...FRAMES], this.pane.grid.frame)),
+      d: panel("Display"), m: panel("Masks"), t: panel("Measure"), k: panel("Compare"), h: panel("About"), f: panel("File"), "?": panel("?"),
+      ".": () => this.comparison.next(),
+      p: () => { if (this.panels.open !== this.info) this.panels.toggle("About"); void this.info.showPsf(); },
+      o: () => (this.sourceSlot.querySelector("select") as HTMLSelectElement | null)?.focus(),
+      r: () => void this.announce(), l: () => this.toggleLock(), y: () => void this.readout.copy((text, ms) => this.say(text, ms)),
+      " ": () => { if (view.centre && this.tools.toolbox.busy) this.tools.toolbox.place(view.centre); view.map.render(); },
+      Backspace: () => this.tools.removeLast(),
+      Enter: () => { if (!this.tools.toolbox.close() && !view.pickCentre(Infinity)) this.say("No sources are shown; press O to choose a table.", 4000); },
+      Escape: () => this.escape(),
     };
     const action = actions[event.key] ?? actions[event.key.toLowerCase()];
     if (!action) return;
@@ -349,7 +463,6 @@ export class Workspace {
   }
 
   dispose(): void {
-    this.opening++;
-    this.view.dispose();
+    this.comparison.dispose();
   }
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { COLOUR_MAPS, maskTable, paletteTable } from "../src/palettes.ts";
 import { nextSort } from "../src/pagetable.ts";
-import { brightness, chooseLimits, finiteBox, formatValue, valueAt, STRETCHES, type Display } from "../src/stretch.ts";
+import { brightness, chooseLimits, finiteBox, formatValue, makeDisplay, valueAt, STRETCHES } from "../src/stretch.ts";
 import { locate, maskNames, paddedSize, type ImageMeta } from "../src/tiles.ts";
 import { formatState, parseState } from "../src/viewstate.ts";
 
@@ -10,7 +10,8 @@ const meta = { shape: [1000, 700], tile_size: 256, levels: 3 } as unknown as Ima
 
 test("every stretch maps the limits to 0 and 1 and has an inverse", () => {
   for (const stretch of STRETCHES) {
-    const display: Display = { stretch, low: -3, high: 900, map: 0 };
+    const display = makeDisplay({ stretch, low: -3, high: 900 });
+    if (stretch === "histogram") continue; // it depends on the pixels; tested below
     assert.equal(brightness(-10, display), 0);
     assert.ok(Math.abs(brightness(900, display) - 1) < 1e-12);
     for (const share of [0.1, 0.5, 0.93]) assert.ok(Math.abs(brightness(valueAt(share, display), display) - share) < 1e-9);

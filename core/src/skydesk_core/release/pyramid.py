@@ -297,7 +297,10 @@ def _stats(image: NDArray[np.float32], mask: NDArray[np.uint32] | None, no_data:
     found = dict(zip(names, map(float, np.percentile(values, list(names.values()))), strict=True))
     found["sigma"] = 1.4826 * float(np.median(np.abs(values - found["median"])))
     low, high = ZScaleInterval().get_limits(values)
-    return {**found, "zscale_low": float(low), "zscale_high": float(high)}
+    # The extremes are those of all pixels: a sample would miss the brightest star.
+    extremes = {"min": float(np.nanmin(image, initial=np.inf, where=np.isfinite(image))),
+                "max": float(np.nanmax(image, initial=-np.inf, where=np.isfinite(image)))}  # fmt: skip
+    return {**found, **extremes, "zscale_low": float(low), "zscale_high": float(high)}
 
 
 def _describe_sky(image: Any) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from skydesk_portal.exceptions import NotFoundError, PortalError, UsageError
 from skydesk_portal.models.tables import Catalog, TableInfo
 from skydesk_portal.pipeline.errors import core_errors
+from skydesk_portal.pipeline.fitsfiles import find_sky
 from skydesk_portal.pipeline.sky import evaluate_wcs, project
+from skydesk_portal.services.fitsfiles import OWN_IMAGES, FitsFiles
 
 if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
     from skydesk_portal.pipeline import Pyramid, Release
+    from skydesk_portal.services.files import FilesService
     from skydesk_portal.services.tap import QueryResult
 
 __all__ = ["ID_COLUMNS", "ImageRow", "ImageService", "Tile", "contains_position"]
@@ -168,17 +171,35 @@ class ImageService:
         Runs ADQL for a caller.
     cache
         Folder for pyramids that are built when they are first looked at.
+    files
+        The files of people, for images out of them.
     """
 
-    def __init__(self, releases: ReleaseSource, queries: QuerySource, cache: Path) -> None:
+    def __init__(
+        self, releases: ReleaseSource, queries: QuerySource, cache: Path, files: FilesService | None = None
+    ) -> None:
         self._releases = releases
         self._queries = queries
         self._cache = cache
+        self.files = FitsFiles(cache.parent / "fitsfiles", files)
+        self._extremes: dict[Path, tuple[float, float]] = {}
         self._open: OrderedDict[tuple[str, str], Pyramid] = OrderedDict()
         self._rows: dict[tuple[str, str], tuple[ImageRow, ...]] = {}
         self._guard = threading.Lock()
 
-    def _get_release(self, identity: Identity, name: str) -> Release:
+    @property
+    def queries(self) -> QuerySource:
+        """Where rows come from."""
+        return self._queries
+
+    def get_release(self, identity: Identity, name: str) -> Release:
+        """Open a release that the caller may read.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none of that name.
+        """
         found = self._releases.find(identity, name)
         if found is None:
             raise NotFoundError(f"there is no release {name!r}")
@@ -204,7 +225,7 @@ class ImageService:
         NotFoundError
             If the caller sees no release of that name.
         """
-        opened = self._get_release(identity, release)
+        opened = self.get_release(identity, release)
         key = (release, str(opened.manifest.created))
         if key not in self._rows:
             adql = (
@@ -266,11 +287,13 @@ class ImageService:
         NotFoundError
             If there is no such image or the caller may not see it.
         """
+        if release == OWN_IMAGES:
+            return self.files.get_pyramid(identity, dataset_id)
         try:
             key = (release, str(UUID(dataset_id)))
         except ValueError as error:
             raise UsageError(f"{dataset_id!r} is not a dataset identifier (UUID)") from error
-        opened = self._get_release(identity, release)
+        opened = self.get_release(identity, release)
         with self._guard:
             if found := self._open.get(key):
                 self._open.move_to_end(key)
@@ -306,17 +329,17 @@ class ImageService:
         pyramid = self.get_pyramid(identity, release, dataset_id)
         dataset_type = str(pyramid.meta.get("dataset_type") or "")
         data_id = {k: v for k, v in (pyramid.meta.get("data_id") or {}).items() if v is not None}
-        known = self._queries.catalog_for(identity)
-        tables = [
-            t
-            for t in _DEFAULT_TABLES.get(dataset_type, tuple(ID_COLUMNS))
-            if known.find_table(f"{release}.{t}")
-        ]
+        tables: list[str] = []
+        if release != OWN_IMAGES:
+            known = self._queries.catalog_for(identity)
+            wanted = _DEFAULT_TABLES.get(dataset_type, tuple(ID_COLUMNS))
+            tables = [t for t in wanted if known.find_table(f"{release}.{t}")]
         return {
             "release": release,
             "dataset_id": dataset_id,
             "dataset_type": dataset_type,
-            "title": f"{dataset_type} {' '.join(f'{k} {v}' for k, v in data_id.items())}",
+            "title": pyramid.meta.get("title")
+            or f"{dataset_type} {' '.join(f'{k} {v}' for k, v in data_id.items())}",
             "data_id": data_id,
             "shape": list(pyramid.shape),
             "xy0": list(pyramid.xy0),
@@ -326,9 +349,38 @@ class ImageService:
             "band": pyramid.band,
             "mask_planes": pyramid.mask_planes,
             "wcs": pyramid.wcs_fit,
-            "stats": pyramid.stats,
+            "planes": list(pyramid.planes),
+            "stats": self._statistics(pyramid),
+            "sky_by_request": bool(pyramid.meta.get("sky_by_request")),
             "source_tables": tables,
         }
+
+    def _statistics(self, pyramid: Pyramid) -> dict[str, float]:
+        """Return the statistics with the extreme values, which older pyramids do not hold."""
+        stats = dict(pyramid.stats)
+        if stats and "min" not in stats:
+            if pyramid.folder not in self._extremes:
+                native = pyramid.array("image", pyramid.levels - 1)
+                finite = native[np.isfinite(native)]
+                self._extremes[pyramid.folder] = (float(finite.min()), float(finite.max()))
+            stats["min"], stats["max"] = self._extremes[pyramid.folder]
+        return stats
+
+    def find_sky(
+        self, identity: Identity, release: str, dataset_id: str, x: float, y: float
+    ) -> tuple[float, float] | None:
+        """Return the ICRS position in degrees of a 0-based array pixel after the full WCS, `None` without one.
+
+        The polynomial that the viewer has is exact for the images of releases; images out of people's own files may
+        have mappings that no polynomial follows.
+        """
+        pyramid = self.get_pyramid(identity, release, dataset_id)
+        if release == OWN_IMAGES:
+            return find_sky(pyramid, x, y)
+        if pyramid.wcs_fit is None:
+            return None
+        ra, dec = evaluate_wcs(pyramid.wcs_fit, np.array([x]), np.array([y]))
+        return float(ra[0]), float(dec[0])
 
     def get_tile(
         self,
@@ -446,7 +498,7 @@ class ImageService:
         ]
 
     def _find_table(self, identity: Identity, release: str, table: str) -> TableInfo:
-        self._get_release(identity, release)
+        self.get_release(identity, release)
         info = (
             self._queries.catalog_for(identity).find_table(f"{release}.{table}")
             if table in ID_COLUMNS

@@ -78,14 +78,15 @@ def create_services(factory: Factory) -> PortalServices:
     """
     settings = factory.settings
     releases, queries = factory.create_release_store(), factory.create_tap_service()
+    files = factory.create_files_service()
     return PortalServices(
         releases=releases,
         queries=queries,
         jobs=factory.create_job_service(),
-        images=ImageService(releases, queries, settings.home / "cache" / "pyramids"),
+        images=ImageService(releases, queries, settings.home / "cache" / "pyramids", files),
         find=factory.create_find_service(),
         alerts=factory.create_alert_service(),
-        files=factory.create_files_service(),
+        files=files,
         tables=factory.create_table_service(),
         sharing=factory.create_sharing_service(),
         history=factory.create_history_service(),

@@ -10,6 +10,7 @@ import panel as pn
 from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import UsageError
+from skydesk_portal.services.fitsfiles import OWN_IMAGES
 from skydesk_portal.services.images import ImageRow, contains_position
 from skydesk_portal.ui.components import SkyImage
 from skydesk_portal.ui.positions import parse_position
@@ -87,14 +88,14 @@ class _Chooser:
         self.find.on_click(lambda _e: self.search())
         self.position.param.watch(lambda _e: self.search(), "value")
 
-    def load(self) -> None:
-        """Read the images of the release and show the first one."""
+    def load(self, *, show: bool = True) -> None:
+        """Read the images of the release and show the first one, or only fill the lists."""
         self.rows = list(self.services.images.list_images(self.request.identity, self.release.value))
         if not self.rows:
             self.message.objects = [notice(f"Release {self.release.value} has no images.")]
             return
         self.message.objects = []
-        self.choose(_best_start(self.rows_of_kind(self.kinds()[0])))
+        self.choose(_best_start(self.rows_of_kind(self.kinds()[0])), show=show)
 
     def kinds(self) -> list[str]:
         """Dataset types of the release, the ones people look at first in front."""
@@ -126,7 +127,9 @@ class _Chooser:
         exact = [r for r in here if _place_of(r) == self.place.value]
         self.choose(max(exact or here, key=score))
 
-    def choose(self, row: ImageRow, ra_deg: float | None = None, dec_deg: float | None = None) -> None:
+    def choose(
+        self, row: ImageRow, ra_deg: float | None = None, dec_deg: float | None = None, *, show: bool = True
+    ) -> None:
         """Show an image and make the lists agree with it."""
         self._quiet = True
         self._kind = row.dataset_type
@@ -145,7 +148,8 @@ class _Chooser:
         )
         self.detector.param.update(options=detectors or [None], value=row.detector, visible=bool(detectors))
         self._quiet = False
-        self.view.show(self.release.value, row.dataset_id, ra_deg, dec_deg)
+        if show:
+            self.view.show(self.release.value, row.dataset_id, ra_deg, dec_deg)
 
     def step(self, by: int) -> None:
         """Go to the next or previous visit or patch of the same band."""
@@ -187,6 +191,10 @@ class _Chooser:
     def open_first(self) -> None:
         """Show what the address asks for."""
         query = self.request.query
+        if query.get("release") == OWN_IMAGES and query.get("id"):
+            self.load(show=False)
+            self.view.show(OWN_IMAGES, query["id"])
+            return
         self.rows = list(self.services.images.list_images(self.request.identity, self.release.value))
         ra_deg, dec_deg = self.request.number("ra"), self.request.number("dec")
         wanted = next((r for r in self.rows if r.dataset_id == query.get("id")), None)

@@ -1,0 +1,225 @@
+"""FITS files that people bring: kept for a while, shown part by part like the images of a release."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from skydesk_portal.exceptions import NotFoundError, TooLargeError, UsageError
+from skydesk_portal.pipeline import Pyramid
+from skydesk_portal.pipeline.fitsfiles import build_part, list_parts
+
+if TYPE_CHECKING:
+    from skydesk_portal.models.identity import Identity
+    from skydesk_portal.services.files import FilesService
+
+__all__ = ["OWN_IMAGES", "FitsFiles"]
+
+OWN_IMAGES = "my-files"
+"""What stands in place of a release's name for images out of people's own files."""
+
+_ID = re.compile(r"([0-9a-f]{24})-(\d{1,4})-(\d{1,6})\Z")
+_KEY = re.compile(r"[0-9a-f]{24}\Z")
+_LIMIT_BYTES = 1_000_000_000
+_MOST_FILES = 20
+_BLOCK_BYTES = 1 << 20
+
+
+class FitsFiles:
+    """Keeps the files that people look at and the pyramids of their parts.
+
+    Parameters
+    ----------
+    folder
+        Where they are kept, one folder for each person; it may be deleted at any time.
+    files
+        The files of people; without it files are only taken from uploads.
+    limit_bytes
+        Largest file.
+    """
+
+    def __init__(self, folder: Path, files: FilesService | None, limit_bytes: int = _LIMIT_BYTES) -> None:
+        self._folder = folder
+        self._files = files
+        self._limit = limit_bytes
+
+    def _home(self, identity: Identity) -> Path:
+        # Names of people are checked when they are made; a digest keeps even a strange one inside the folder.
+        return self._folder / hashlib.sha256(identity.name.encode()).hexdigest()[:24]
+
+    def check_size(self, size_bytes: int) -> None:
+        """Refuse what is too large.
+
+        Raises
+        ------
+        TooLargeError
+            If it is.
+        """
+        if size_bytes > self._limit:
+            raise TooLargeError(
+                f"the file is larger than the {self._limit / 1e6:.0f} MB that can be shown: "
+                "cut out the part you need, for example with astropy.nddata.Cutout2D"
+            )
+
+    async def receive(self, identity: Identity, name: str, chunks: AsyncIterator[bytes]) -> dict[str, Any]:
+        """Take an uploaded file.
+
+        Parameters
+        ----------
+        identity
+            Whose it is.
+        name
+            What it is called.
+        chunks
+            Its bytes.
+
+        Returns
+        -------
+        dict
+            As `describe`.
+
+        Raises
+        ------
+        TooLargeError
+            If it is too large.
+        UsageError
+            If it is no FITS file.
+        """
+        home = self._home(identity)
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=home, prefix=".upload-") as file:
+            size, digest = 0, hashlib.sha256()
+            async for chunk in chunks:
+                size += len(chunk)
+                self.check_size(size)
+                digest.update(chunk)
+                file.write(chunk)
+            file.flush()
+            return self._keep(home, Path(file.name), digest.hexdigest()[:24], name, size)
+
+    def open_own(self, identity: Identity, path: str) -> dict[str, Any]:
+        """Show a file out of the caller's own files.
+
+        Parameters
+        ----------
+        identity
+            Who asks.
+        path
+            Where it lies in their home folder.
+
+        Returns
+        -------
+        dict
+            As `describe`.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none, or this portal does not know the files of people.
+        """
+        if self._files is None:
+            raise NotFoundError("this portal does not serve the files of people")
+        home = self._home(identity)
+        home.mkdir(parents=True, exist_ok=True)
+        self._files.check_scope(identity)
+        with self._files.open_for(identity, f"{identity.name}/{path}") as content, tempfile.NamedTemporaryFile(dir=home) as file:
+            self.check_size(content.size_bytes)
+            key = _copy(content.stream, file)
+            return self._keep(home, Path(file.name), key, content.name, content.size_bytes)
+
+    def _keep(self, home: Path, path: Path, key: str, name: str, size: int) -> dict[str, Any]:
+        if size == 0:
+            raise UsageError("the file is empty")
+        place = home / key
+        if not (place / "about.json").exists():
+            parts = list_parts(path)
+            if not parts:
+                raise UsageError("the file holds no part that FITS knows")
+            place.mkdir(exist_ok=True)
+            shutil.copyfile(path, place / "file.fits")
+            about = {"name": name[-120:], "parts": [asdict(part) for part in parts]}
+            (place / "about.json").write_text(json.dumps(about), encoding="utf-8")
+        else:
+            (place / "about.json").touch()
+        self._forget(home)
+        return self._read(home, key)
+
+    def _forget(self, home: Path) -> None:
+        """Remove the files that were opened longest ago."""
+        known = sorted(home.glob("*/about.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+        for old in known[_MOST_FILES:]:
+            shutil.rmtree(old.parent, ignore_errors=True)
+
+    def _read(self, home: Path, key: str) -> dict[str, Any]:
+        try:
+            about = json.loads((home / key / "about.json").read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise NotFoundError("this file is no longer kept here: open it again") from error
+        best = next((p["number"] for p in about["parts"] if p["planes"]), None)
+        return {"key": key, **about, "first": None if best is None else f"{key}-{best}-0"}
+
+    def describe(self, identity: Identity, key: str) -> dict[str, Any]:
+        """Tell what is in a file that was opened before.
+
+        Returns
+        -------
+        dict
+            ``key``, ``name``, ``parts`` as `FilePart`, and ``first``: the identifier of the first image, if any.
+
+        Raises
+        ------
+        NotFoundError
+            If the caller has none.
+        """
+        if not _KEY.match(key):
+            raise NotFoundError(f"there is no file {key[:40]!r}")
+        return self._read(self._home(identity), key)
+
+    def get_pyramid(self, identity: Identity, image_id: str) -> Pyramid:
+        """Open one image of a file; the first look builds its pyramid.
+
+        Raises
+        ------
+        NotFoundError
+            If the caller has no such file, or it no such image.
+        UsageError
+            If it cannot be shown.
+        """
+        found = _ID.match(image_id)
+        if found is None:
+            raise NotFoundError(f"there is no image {image_id[:40]!r} among your files")
+        key, number, plane = found[1], int(found[2]), int(found[3])
+        home = self._home(identity)
+        about = self._read(home, key)
+        folder = home / key / f"{number}-{plane}"
+        if (folder / "meta.json").exists():
+            return Pyramid.open(folder)
+        extension = f" [{number}]" if len(about["parts"]) > 1 else ""
+        title = f"{about['name']}{extension}" + (f" plane {plane}" if plane else "")
+        return build_part(
+            home / key / "file.fits", number, plane, folder, {"dataset_type": "file", "title": title}
+        )
+
+    def get_path(self, identity: Identity, image_id: str) -> Path:
+        """Return the file of an image."""
+        found = _ID.match(image_id)
+        if found is None:
+            raise NotFoundError(f"there is no image {image_id[:40]!r} among your files")
+        self._read(self._home(identity), found[1])
+        return self._home(identity) / found[1] / "file.fits"
+
+
+def _copy(source: BinaryIO, target: Any) -> str:
+    digest = hashlib.sha256()
+    while block := source.read(_BLOCK_BYTES):
+        digest.update(block)
+        target.write(block)
+    target.flush()
+    return digest.hexdigest()[:24]

@@ -1,0 +1,176 @@
+/** The panel for what belongs to the image: header, provenance, PSF, files to take away, code. */
+
+import { button, copyText, make, problemOf, rows, saveFile } from "./dom.ts";
+import type { Host, Panel } from "./panels.ts";
+import { takePicture } from "./picture.ts";
+import { linePlot } from "./plot.ts";
+import { formatValue } from "./stretch.ts";
+
+interface HeaderPart {
+  name: string;
+  cards: [string, string, string][];
+}
+interface Relation {
+  direction: "input" | "output";
+  role: string;
+  type: string;
+  id: string;
+  title: string;
+}
+interface Psf {
+  shape: [number, number];
+  values: number[];
+  fwhm_px: number;
+  pixel_scale_arcsec: number;
+}
+
+/** Python that reads the pixels in view. */
+export function pythonOf(meta: { release: string; dataset_id: string; dataset_type: string; data_id: Record<string, string | number>; xy0: [number, number] }, box: [number, number, number, number]): string {
+  const [x0, y0, x1, y1] = [box[0] + meta.xy0[0], box[1] + meta.xy0[1], box[2] + meta.xy0[0], box[3] + meta.xy0[1]];
+  return [
+    "from uuid import UUID", "", "from lsst.daf.butler import Butler", "from lsst.images import Box", "",
+    `# ${meta.dataset_type} ${Object.entries(meta.data_id).map(([k, v]) => `${k}=${v}`).join(", ")}`,
+    `butler = Butler("${meta.release}", collections="${meta.release}/DRP")`,
+    `ref = butler.get_dataset(UUID("${meta.dataset_id}"))`,
+    `image = butler.get(ref, parameters={"bbox": Box.factory[${y0}:${y1 + 1}, ${x0}:${x1 + 1}]})`, "",
+  ].join("\n");
+}
+
+/** Sheets and exports. */
+export class InfoPanel implements Panel {
+  readonly name = "About";
+  readonly help = "Header, provenance, PSF, saving, Python (H)";
+  readonly element: HTMLElement;
+  private readonly host: Host;
+  private readonly openImage: (release: string, id: string) => void;
+  private readonly sheet = make("div", { class: "sheet" });
+
+  constructor(host: Host, openImage: (release: string, id: string) => void) {
+    this.host = host;
+    this.openImage = openImage;
+    this.element = make("div", { class: "rows wide" }, make("strong", {}, "About this image"),
+      make("div", { class: "line" }, button("Header", "The cards of the image's file", () => void this.load("header")),
+        button("Provenance", "What the image was made of, and what was made of it", () => void this.load("provenance")),
+        button("PSF", "The point spread function at the middle of the view (P)", () => void this.showPsf())),
+      make("div", { class: "line" }, button("Save PNG", "Save the view as a picture", () => this.savePicture()),
+        button("Save FITS", "Save the pixels in view as FITS, with mask and variance", () => void this.saveFits()),
+        button("Copy as Python", "Copy code that reads the pixels in view", () => void this.copyPython())),
+      this.sheet);
+  }
+
+  refresh(): void {
+    const id = this.host.meta?.dataset_id ?? "";
+    if (this.sheet.dataset.image === id) return;
+    this.sheet.replaceChildren();
+    this.sheet.dataset.image = id;
+  }
+
+  private url(part: string): string {
+    const meta = this.host.meta;
+    return `${this.host.base}/tiles/${encodeURIComponent(meta?.release ?? "")}/${encodeURIComponent(meta?.dataset_id ?? "")}/${part}`;
+  }
+
+  /** Pixels in view, first and last column and row. */
+  private box(): [number, number, number, number] {
+    const { view, meta } = this.host;
+    const [x0, y0, x1, y1] = view.map.getView().calculateExtent(view.map.getSize()) as [number, number, number, number];
+    const [height, width] = meta?.shape ?? [1, 1];
+    return [Math.max(Math.floor(x0), 0), Math.max(Math.floor(y0), 0), Math.min(Math.ceil(x1) - 1, width - 1), Math.min(Math.ceil(y1) - 1, height - 1)];
+  }
+
+  private async ask<T>(part: string): Promise<T | null> {
+    const id = this.host.meta?.dataset_id;
+    this.sheet.replaceChildren(make("p", { class: "hint" }, "Reading…"));
+    const answer = await fetch(this.url(part), { credentials: "same-origin" }).catch(() => null);
+    if (id !== this.host.meta?.dataset_id) return null;
+    if (answer?.ok) return (await answer.json()) as T;
+    this.sheet.replaceChildren(make("p", { role: "status" }, answer ? `Not available: ${await problemOf(answer)}.` : "The server does not answer now."));
+    return null;
+  }
+
+  async load(kind: "header" | "provenance"): Promise<void> {
+    if (kind === "header") {
+      const parts = await this.ask<HeaderPart[]>("header");
+      if (parts) this.fill("Header", parts.map((part) => ({ name: part.name, lines: part.cards.map(([k, v, c]) => [k, v, c]) })));
+      return;
+    }
+    const relations = await this.ask<Relation[]>("provenance");
+    if (!relations) return;
+    const list = (direction: Relation["direction"]): (string | HTMLElement)[][] => relations.filter((r) => r.direction === direction)
+      .map((r) => [r.type, this.link(r), r.role]);
+    this.fill("Provenance", [{ name: "Made of", lines: list("input") }, { name: "Used for", lines: list("output") }]);
+  }
+
+  private link(relation: Relation): HTMLElement | string {
+    const text = relation.title || relation.id;
+    if (!/image|coadd|^raw$/.test(relation.type)) return text;
+    return make("button", { type: "button", class: "link", title: "Open this image", onclick: () => this.openImage(this.host.meta?.release ?? "", relation.id) }, text);
+  }
+
+  private fill(title: string, parts: { name: string; lines: (string | HTMLElement)[][] }[]): void {
+    const table = make("table", { class: "sheet-table" });
+    const lines: { row: HTMLElement; text: string }[] = [];
+    for (const part of parts) {
+      table.append(make("tr", {}, make("th", { colspan: "3", class: "part" }, part.name)));
+      if (part.lines.length === 0) table.append(make("tr", {}, make("td", { colspan: "3", class: "hint" }, "none")));
+      for (const [first, second, third] of part.lines) {
+        const row = make("tr", {}, make("th", { scope: "row" }, first ?? ""), make("td", {}, second ?? ""), make("td", { class: "hint" }, third ?? ""));
+        lines.push({ row, text: (row.textContent ?? "").toLowerCase() });
+        table.append(row);
+      }
+    }
+    const search = make("input", { type: "search", placeholder: "Search", "aria-label": `Search in ${title.toLowerCase()}`, oninput: () => {
+      const wanted = search.value.toLowerCase();
+      for (const { row, text } of lines) row.hidden = !text.includes(wanted);
+    } });
+    this.sheet.replaceChildren(make("strong", {}, title), search, make("div", { class: "long" }, table));
+  }
+
+  async showPsf(): Promise<void> {
+    const centre = this.host.view.centre;
+    if (!centre) return;
+    const psf = await this.ask<Psf>(`psf?x=${centre[0].toFixed(2)}&y=${centre[1].toFixed(2)}`);
+    if (!psf) return;
+    const [height, width] = psf.shape;
+    const canvas = make("canvas", { width: String(width), height: String(height), class: "psf", role: "img", "aria-label": "The point spread function" });
+    const context = canvas.getContext("2d");
+    const picture = context?.createImageData(width, height);
+    const top = Math.max(...psf.values);
+    psf.values.forEach((v, n) => {
+      const grey = 255 * (Math.asinh(Math.max(v, 0) / top / 0.01) / Math.asinh(100));
+      const at = ((height - 1 - Math.floor(n / width)) * width + (n % width)) * 4;
+      picture?.data.set([grey, grey, grey, 255], at);
+    });
+    if (picture) context?.putImageData(picture, 0, 0);
+    const row = Math.floor(height / 2);
+    const cut = Float64Array.from({ length: width }, (_, n) => psf.values[row * width + n] ?? 0);
+    this.sheet.replaceChildren(make("strong", {}, `PSF at x ${centre[0].toFixed(1)}, y ${centre[1].toFixed(1)}`), canvas,
+      rows([["FWHM", `${formatValue(Number((psf.fwhm_px * psf.pixel_scale_arcsec).toPrecision(4)))}″ (${psf.fwhm_px.toFixed(2)} pixels)`], ["size", `${width} × ${height} pixels, sum 1`], ["peak", formatValue(top)]]),
+      linePlot(Float64Array.from(cut, (_, n) => n), cut, "pixels along the middle row", "PSF"));
+  }
+
+  private savePicture(): void {
+    const name = (this.host.meta?.title ?? "image").replace(/[^\w.-]+/g, "-");
+    takePicture(this.host.pane).toBlob((blob) => { if (blob) saveFile(`${name}.png`, blob); }, "image/png");
+  }
+
+  private async saveFits(): Promise<void> {
+    const [x0, y0, x1, y1] = this.box();
+    this.host.say("Cutting out the pixels in view…");
+    const answer = await fetch(this.url(`cutout.fits?x0=${x0}&y0=${y0}&x1=${x1}&y1=${y1}`), { credentials: "same-origin" }).catch(() => null);
+    if (!answer?.ok) {
+      this.host.say(`The pixels cannot be saved: ${answer ? await problemOf(answer) : "the server does not answer"}.`, 6000);
+      return;
+    }
+    saveFile(`${(this.host.meta?.title ?? "image").replace(/[^\w.-]+/g, "-")}-x${x0}-y${y0}.fits`, await answer.blob());
+    this.host.say(`Saved ${x1 - x0 + 1} × ${y1 - y0 + 1} pixels.`, 3000);
+  }
+
+  private async copyPython(): Promise<void> {
+    const meta = this.host.meta;
+    if (!meta) return;
+    const code = pythonOf(meta, this.box());
+    const done = await copyText(code);
+    this.sheet.replaceChildren(make("strong", {}, done ? "On the clipboard" : "Copy this"), make("pre", { tabindex: "0", "aria-label": "Python" }, code));
+  }
+}

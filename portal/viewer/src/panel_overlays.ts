@@ -1,0 +1,110 @@
+/** The panel for what lies over the image: coordinate grid, sources, regions of DS9, coverage maps. */
+
+import { button, choice, make, numberField, saveFile, setControl, slider, tick } from "./dom.ts";
+import { parseMocFits, parseMocText, skyFraction } from "./moc.ts";
+import type { Host, Panel } from "./panels.ts";
+import { formatDs9, parseDs9, type Region } from "./regions.ts";
+import { FRAMES, type Frame } from "./skyframes.ts";
+import type { Toolbox } from "./tools.ts";
+
+/** Overlays and their files. */
+export class OverlayPanel implements Panel {
+  readonly name = "Overlays";
+  readonly help = "Grid, sources, regions, coverage (G switches the grid)";
+  readonly element: HTMLElement;
+  private readonly host: Host;
+  private readonly toolbox: Toolbox;
+  private readonly gridChoice: HTMLElement;
+  private readonly report = make("p", { class: "hint", role: "status" });
+  private readonly text = make("textarea", { rows: 4, "aria-label": "Regions in DS9's form", placeholder: "icrs\ncircle(53.13, -28.10, 5\")" });
+
+  constructor(host: Host, toolbox: Toolbox) {
+    this.host = host;
+    this.toolbox = toolbox;
+    this.gridChoice = choice("Coordinate grid", ["none", ...FRAMES], "none", (v) => this.setGrid(v === "none" ? null : (v as Frame)));
+    const { style } = host.view.sourceLayer;
+    const restyle = (part: Partial<typeof style>): void => {
+      Object.assign(host.view.sourceLayer.style, part);
+      host.view.sourceLayer.changed();
+    };
+    const colour = make("input", { type: "color", value: style.colour, "aria-label": "Colour of the sources", oninput: () => restyle({ colour: colour.value }) });
+    const moc = this.filePicker("Open a coverage map (MOC)", ".fits,.json,.txt,.moc", (file) => this.openMoc(file));
+    const ds9 = this.filePicker("Open a region file", ".reg,.txt", async (file) => this.addRegions(await file.text()));
+    this.element = make("div", { class: "rows" }, make("strong", {}, "Grid"), this.gridChoice,
+      tick("Compass and scale", true, (on) => { host.pane.furniture.element.style.display = on ? "" : "none"; }),
+      make("strong", {}, "Sources"), make("label", { class: "field" }, make("span", {}, "Colour"), colour),
+      slider("Size", { min: 0.3, max: 3, step: 0.1 }, 1, (size) => restyle({ size })),
+      numberField("Brighter than (mag)", "", (faintest) => restyle({ faintest })), numberField("Fainter than (mag)", "", (brightest) => restyle({ brightest })),
+      button("All magnitudes", "Show the sources of all magnitudes", () => restyle({ faintest: Infinity, brightest: -Infinity })),
+      make("strong", {}, "Regions (DS9)"), this.text,
+      make("div", { class: "line" }, button("Draw", "Draw the regions of the text", () => this.addRegions(this.text.value)), ds9,
+        button("Save", "Save all regions as a DS9 file", () => this.save())),
+      make("strong", {}, "Coverage"), make("div", { class: "line" }, moc, button("Remove", "Remove the coverage map", () => this.setMoc(null))), this.report);
+  }
+
+  refresh(): void {
+    setControl(this.gridChoice, this.host.pane.grid.frame ?? "none");
+  }
+
+  setGrid(frame: Frame | null): void {
+    this.host.pane.grid.frame = frame;
+    setControl(this.gridChoice, frame ?? "none");
+    if (frame && !this.host.meta?.wcs) this.host.say("This image has no sky coordinates: there is no grid.", 4000);
+    this.host.changed();
+  }
+
+  private filePicker(name: string, accept: string, opened: (file: File) => Promise<void>): HTMLElement {
+    const input = make("input", { type: "file", accept, hidden: "", "aria-label": name, onchange: () => {
+      const file = input.files?.[0];
+      input.value = "";
+      if (file) opened(file).catch((error: Error) => this.say(`${file.name} cannot be used: ${error.message}.`));
+    } });
+    return make("span", {}, input, button("Open a file…", name, () => input.click()));
+  }
+
+  private say(text: string): void {
+    this.report.textContent = text;
+  }
+
+  private async openMoc(file: File): Promise<void> {
+    const buffer = await file.arrayBuffer();
+    const head = new TextDecoder("latin1").decode(new Uint8Array(buffer, 0, Math.min(10, buffer.byteLength)));
+    const moc = head.startsWith("SIMPLE  =") ? parseMocFits(buffer) : parseMocText(new TextDecoder().decode(buffer));
+    if (moc.first.length === 0) throw new Error("it covers nothing");
+    Object.assign(this.host.pane.moc, { moc, name: file.name });
+    this.say(`${file.name} covers ${(100 * skyFraction(moc)).toFixed(3)} % of the sky.`);
+    this.host.changed();
+  }
+
+  private setMoc(moc: null): void {
+    this.host.pane.moc.moc = moc;
+    this.say("");
+    this.host.changed();
+  }
+
+  /** Draw the regions of a text; what is not understood is said. */
+  addRegions(text: string): void {
+    const { meta } = this.host;
+    if (!meta) return;
+    const { regions, problems } = parseDs9(text, { fit: meta.wcs, xy0: meta.xy0 });
+    this.toolbox.regions.push(...regions);
+    const count = `${regions.length} region${regions.length === 1 ? "" : "s"} drawn.`;
+    this.say(problems.length === 0 ? count : `${count} Not drawn: ${problems.slice(0, 3).join("; ")}${problems.length > 3 ? `; and ${problems.length - 3} more` : ""}.`);
+    this.host.changed();
+  }
+
+  private save(): void {
+    const { meta } = this.host;
+    if (!meta) return;
+    const content = formatDs9(this.toolbox.regions, { fit: meta.wcs, xy0: meta.xy0 });
+    saveFile("regions.reg", new Blob([content], { type: "text/plain" }));
+    this.text.value = content;
+    this.say(`${this.toolbox.regions.length} regions saved.`);
+  }
+}
+
+/** The same regions on another image, by their places on the sky; those that have none there are left out. */
+export function carryRegions(regions: readonly Region[], from: Parameters<typeof formatDs9>[1], to: Parameters<typeof formatDs9>[1]): Region[] {
+  if (!from.fit || !to.fit) return [];
+  return parseDs9(formatDs9(regions, from), to).regions;
+}
