@@ -41,7 +41,15 @@ def make_portal(home: Path, url: str, oauth: OAuthSettings | None = None) -> tup
     factory = create_factory(settings, KnownPeople())
     releases, queries = factory.create_release_store(), factory.create_tap_service()
     images = ImageService(releases, queries, home / "cache" / "pyramids")
-    services = PortalServices(releases, queries, factory.create_job_service(), images)
+    services = PortalServices(
+        releases,
+        queries,
+        factory.create_job_service(),
+        images,
+        results=factory.create_result_set_service(),
+        estimates=factory.create_estimate_service(),
+        tables=factory.create_table_service(),
+    )
     return create_app(services, KnownPeople(), oauth, url), factory
 
 

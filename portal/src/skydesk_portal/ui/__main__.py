@@ -65,7 +65,14 @@ def main(arguments: list[str] | None = None) -> int:
     releases, queries = factory.create_release_store(), factory.create_tap_service()
     images = ImageService(releases, queries, settings.home / "cache" / "pyramids")
     services = PortalServices(
-        releases, queries, factory.create_job_service(), images, settings.portal.sync_seconds
+        releases,
+        queries,
+        factory.create_job_service(),
+        images,
+        results=factory.create_result_set_service(),
+        estimates=factory.create_estimate_service(),
+        tables=factory.create_table_service(),
+        download_seconds=settings.portal.sync_seconds,
     )
     factory.warm()
     warming = threading.Timer(_WARM_AFTER_S, _import_middleware)

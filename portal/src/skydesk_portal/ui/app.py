@@ -30,7 +30,10 @@ from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, r
 
 if TYPE_CHECKING:
     from skydesk_portal.pipeline.releases import ReleaseStore
+    from skydesk_portal.services.estimate import EstimateService
     from skydesk_portal.services.jobs import JobService
+    from skydesk_portal.services.resultsets import ResultSetService
+    from skydesk_portal.services.tables import TableService
     from skydesk_portal.services.tap import TapService
 
 __all__ = ["PortalServices", "create_app"]
@@ -52,6 +55,8 @@ class PortalServices:
     ----------
     releases, queries, jobs, images
         Releases, the query service, jobs and pixels.
+    results, estimates, tables
+        Results that are looked at, the cost of queries, and people's tables.
     download_seconds
         Longest time that a query for a download may take.
     """
@@ -60,6 +65,9 @@ class PortalServices:
     queries: TapService
     jobs: JobService
     images: ImageService
+    results: ResultSetService
+    estimates: EstimateService
+    tables: TableService
     download_seconds: float = 60.0
 
 
