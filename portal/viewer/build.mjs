@@ -22,7 +22,11 @@ function notices(inputs) {
 }
 
 const { metafile } = await build({
-  entryPoints: { skyimage: join(here, "src/image_entry.ts"), skytable: join(here, "src/table_entry.ts") },
+  entryPoints: {
+    skyimage: join(here, "src/image_entry.ts"),
+    skyquery: join(here, "src/query_entry.ts"),
+    skytable: join(here, "src/table_entry.ts"),
+  },
   entryNames: "[name].bundle",
   outdir: join(here, "../src/skydesk_portal/ui/assets"),
   bundle: true,

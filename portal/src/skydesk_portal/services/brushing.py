@@ -26,8 +26,9 @@ __all__ = [
     "Coordinator",
     "Interval",
     "Polygon",
-    "Rows",
     "combine_subsets",
+    "find_limits",
+    "find_nearest",
 ]
 
 _THREADS = 2
@@ -138,17 +139,34 @@ class Polygon:
         return out
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows by their numbers."""
+def find_limits(x: Axis) -> tuple[float, float, int]:
+    """Return the least and the greatest finite value, and how many values are finite."""
+    found: list[tuple[float, float, int]] = []
+    _spread(x.size, lambda _, a, b: found.append(kernels.find_limits(x, a, b)))
+    return min(f[0] for f in found), max(f[1] for f in found), sum(f[2] for f in found)
 
-    numbers: tuple[int, ...]
 
-    def mark(self, x: Axis, y: Axis | None) -> Mask:
-        """Return which rows they are, 0 or 1 each."""
-        out = np.zeros(x.size, np.uint8)
-        out[[n for n in self.numbers if 0 <= n < x.size]] = 1
-        return out
+def find_nearest(x: Axis, y: Axis, at: tuple[float, float], unit: tuple[float, float]) -> int | None:
+    """Return the row nearest to a position, `None` if none lies within one unit of each axis.
+
+    Parameters
+    ----------
+    x, y
+        The rows.
+    at
+        The position.
+    unit
+        How far a row may be, along each axis.
+    """
+    found: list[tuple[float, int]] = []
+
+    def work(_: int, begin: int, end: int) -> None:
+        row, distance = kernels.find_nearest(x, y, *at, 1 / unit[0], 1 / unit[1], begin, end)
+        found.append((distance, row))
+
+    _spread(x.size, work)
+    distance, row = min(found)
+    return int(row) if row >= 0 and distance <= 1 else None
 
 
 type Brush = Interval | Box | Polygon
@@ -174,7 +192,7 @@ class Binning:
 
     def number(self, x: Axis, y: Axis | None) -> CellNumbers:
         """Return the cell of each row, from 1; 0 is outside."""
-        out: CellNumbers = np.empty(x.size, np.uint16 if self.cells < 1 << 16 else np.uint32)
+        out: Any = np.empty(x.size, np.uint16 if self.cells < 1 << 16 else np.uint32)
         low_x, scale_x, nx = _scale(self.x)
         if self.y is None or y is None:
             _spread(x.size, lambda _, a, b: kernels.bin_line(x, low_x, scale_x, nx, out, a, b))
@@ -312,6 +330,11 @@ class Coordinator:
         empty = np.empty(0)
         counts = self._count(numbers, cells, None)
         self._views[name] = _View((empty, None), Binning((0.0, 1.0, cells)), numbers, counts)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views."""
+        return tuple(self._views)
 
     def drop_view(self, name: str) -> None:
         """Take away a view and its brush."""

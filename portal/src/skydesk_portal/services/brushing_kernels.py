@@ -13,6 +13,8 @@ __all__ = [
     "bin_line",
     "bin_plane",
     "count_cells",
+    "find_limits",
+    "find_nearest",
     "mark_polygon",
     "mark_range",
     "mark_rectangle",
@@ -223,3 +225,25 @@ def sum_cells(cells, values, mask, use_mask, total, number, begin, end):  # type
         if np.isfinite(value) and (not use_mask or mask[i] != 0):
             total[cells[i]] += value
             number[cells[i]] += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def find_limits(x, begin, end):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Return the least and the greatest finite value and how many there are; infinities without any."""
+    low, high, count = np.inf, -np.inf, 0
+    for i in range(begin, end):
+        value = x[i]
+        if np.isfinite(value):
+            low, high, count = min(low, value), max(high, value), count + 1
+    return low, high, count
+
+
+@numba.njit(nogil=True, cache=True)
+def find_nearest(x, y, at_x, at_y, scale_x, scale_y, begin, end):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Return the nearest row to a position, and its squared distance in scaled units; -1 without any."""
+    best, found = np.inf, -1
+    for i in range(begin, end):
+        distance = ((x[i] - at_x) * scale_x) ** 2 + ((y[i] - at_y) * scale_y) ** 2
+        if distance < best:
+            best, found = distance, i
+    return found, best

@@ -21,7 +21,14 @@ from skydesk_portal.storage.engine import EngineCapabilities
 from skydesk_portal.storage.resultsets_reader import CHOSEN, ResultCursor
 from skydesk_portal.vo.votable import finish_columns
 
-__all__ = ["ColumnStatistics", "ResultExplorer", "ResultPage", "is_numeric", "quote_name"]
+__all__ = [
+    "ColumnStatistics",
+    "ResultExplorer",
+    "ResultPage",
+    "find_position_columns",
+    "is_numeric",
+    "quote_name",
+]
 
 _LIMITS = EngineCapabilities(
     "result", subqueries=False, set_operations=False, with_clause=False, uploads=False
@@ -37,6 +44,14 @@ _QUANTILES = (0.01, 0.05, 0.16, 0.25, 0.75, 0.84, 0.95, 0.99)
 def is_numeric(column: ColumnInfo) -> bool:
     """Tell whether a column holds one number per row."""
     return column.datatype in _NUMERIC and column.arraysize is None
+
+
+def find_position_columns(names: Sequence[str]) -> tuple[str, str] | None:
+    """Return the right ascension and declination columns among column names."""
+    for ra, dec in (("coord_ra", "coord_dec"), ("ra", "dec"), ("s_ra", "s_dec")):
+        if ra in names and dec in names:
+            return ra, dec
+    return None
 
 
 def quote_name(name: str) -> str:
@@ -317,13 +332,15 @@ class ResultExplorer:
             raise UsageError(f"there is no row {number}")
         return self._cursor.fetch_rows(self._source, np.array([number])).to_pylist()[0]
 
-    def axis(self, name: str) -> NDArray[np.float64]:
+    def axis(self, name: str, *, log: bool = False) -> NDArray[np.float64]:
         """Return a column as numbers for plotting and selecting.
 
         Parameters
         ----------
         name
             A column of numbers.
+        log
+            Whether to take the decimal logarithm, which only positive values have.
 
         Returns
         -------
@@ -338,7 +355,9 @@ class ResultExplorer:
         column = self.find_column(name)
         if column is None or not is_numeric(column):
             raise UsageError(f"there is no column {name[:60]!r} of numbers")
-        sql = f'SELECT CAST({quote_name(name)} AS DOUBLE) FROM "{self._source}"'
+        value = f"CAST({quote_name(name)} AS DOUBLE)"
+        taken = f"CASE WHEN {value} > 0 THEN log10({value}) END" if log else value
+        sql = f'SELECT {taken} FROM "{self._source}"'
         return self._cursor.extract(
             sql, self._folder / f"{self._hash(self._definition, sql)}.axis", np.float64
         )
