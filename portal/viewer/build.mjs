@@ -24,6 +24,7 @@ function notices(inputs) {
 const { metafile } = await build({
   entryPoints: {
     skyimage: join(here, "src/image_entry.ts"),
+    skyquery: join(here, "src/query_entry.ts"),
     skytable: join(here, "src/table_entry.ts"),
     skyupload: join(here, "src/upload_entry.ts"),
   },

@@ -9,8 +9,9 @@ from skydesk_portal.config import load_config
 from skydesk_portal.exceptions import AuthenticationError
 from skydesk_portal.factory import Factory, create_factory
 from skydesk_portal.models.identity import SCOPES, Identity
-from skydesk_portal.ui.app import create_app, create_services
+from skydesk_portal.ui.app import create_app
 from skydesk_portal.ui.gate import OAuthSettings
+from skydesk_portal.ui.services import create_services
 
 PEOPLE = {
     "token-of-anna": Identity("anna", frozenset(SCOPES)),

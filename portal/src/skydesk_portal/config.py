@@ -75,6 +75,12 @@ class PortalConfig(BaseModel):
     cache_bytes: int = Field(2_000_000_000, ge=0)
     """Size of all kept answers together."""
 
+    resultset_bytes: int = Field(10_000_000_000, ge=1_000_000)
+    """How much the Catalogs page keeps of one person's results; the longest unused one goes first."""
+
+    resultset_hours: float = Field(24.0, gt=0)
+    """How long the Catalogs page keeps a result that nobody looks at."""
+
     history_days: float = Field(90.0, gt=0)
     """How long the queries of a person are remembered."""
 

@@ -30,6 +30,7 @@ from skydesk_portal.services.identity import HubIdentityClient, IdentityClient
 from skydesk_portal.services.jobs import JobService
 from skydesk_portal.services.limits import LimitService
 from skydesk_portal.services.pictures import PreviewService
+from skydesk_portal.services.resultsets import ResultSetService
 from skydesk_portal.services.sharing import SharingService
 from skydesk_portal.services.sia import SiaService
 from skydesk_portal.services.signing import LinkSigner
@@ -44,6 +45,7 @@ from skydesk_portal.storage.duckdb_engine import DuckdbEngine
 from skydesk_portal.storage.history import SqliteHistoryStore
 from skydesk_portal.storage.jobs import SqliteJobStore
 from skydesk_portal.storage.limits import Counters
+from skydesk_portal.storage.resultsets import ResultSetStore
 from skydesk_portal.storage.sharing import ShareStore
 from skydesk_portal.storage.spill import SpillFolder
 from skydesk_portal.storage.tables import SqliteTableStore
@@ -139,6 +141,16 @@ class Factory:
     def create_estimate_service(self) -> EstimateService:
         """Return what tells the cost of queries."""
         return EstimateService(self._tap)
+
+    @cached_property
+    def _result_sets(self) -> ResultSetService:
+        portal, cache = self.settings.portal, self.settings.cache
+        store = ResultSetStore(cache / "resultsets", portal.resultset_bytes, portal.resultset_hours * 3600)
+        return ResultSetService(store, self._tap, portal, cache / "spool")
+
+    def create_result_set_service(self) -> ResultSetService:
+        """Return the results that people look at."""
+        return self._result_sets
 
     def create_result_cache(self) -> ResultCache:
         """Return the kept answers."""

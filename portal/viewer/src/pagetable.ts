@@ -9,83 +9,154 @@ export interface Column {
   numeric: boolean;
 }
 
+/** A column and whether it is sorted downwards. */
+export type SortKey = [string, boolean];
+
 /** One page with what is needed to draw it. */
 export interface Page {
   columns: Column[];
   rows: (string | null)[][];
-  /** Index of the first row of this page in the whole result. */
+  /** Index of the first row of this page in what is shown. */
   first: number;
   total: number;
   /** Rows of a full page. */
   size: number;
-  /** Column and whether it is descending. */
-  sort: [string, boolean] | null;
+  /** Keys of the order, the first one first. */
+  sort: SortKey[];
   note: string;
   caption: string;
   /** Row of the page that is marked; -1 without one. */
   selected: number;
+  /** Conditions above the columns by column; null for a table that cannot be filtered. */
+  filters: Record<string, string> | null;
+  /** What may be written there. */
+  filterHelp: string;
+  /** Which rows of the page are ticked; null for a table without ticks. */
+  ticked: boolean[] | null;
+  /** Which rows of the page are chosen by a view beside; null when all are. */
+  chosen: boolean[] | null;
 }
 
 /** A wish for another page. */
 export interface Request {
   first?: number;
-  sort?: [string, boolean] | null;
+  sort?: SortKey[];
+  filter?: [string, string];
 }
 
 export interface TableEvents {
   turn(request: Request): void;
   pick(row: number): void;
+  tick(row: number, on: boolean): void;
 }
 
-/** Order after a click on a heading: ascending, descending, as it came. */
-export function nextSort(now: [string, boolean] | null, name: string): [string, boolean] | null {
-  if (!now || now[0] !== name) return [name, false];
-  return now[1] ? null : [name, true];
+/** Order after a click on a heading: ascending, descending, as it came; with `more` the other keys stay. */
+export function nextSort(now: SortKey[], name: string, more = false): SortKey[] {
+  const own = now.find((key) => key[0] === name);
+  const rest = more ? now.filter((key) => key[0] !== name) : [];
+  if (!own) return [...rest, [name, false]];
+  if (own[1]) return rest;
+  return more ? now.map((key): SortKey => (key === own ? [name, true] : key)) : [[name, true]];
 }
 
 /** A semantic table with sortable headings, rows that can be chosen, and buttons to turn the page. */
 export class PageTable {
   readonly element: HTMLElement = make("div", { class: "pagetable" });
   private readonly events: TableEvents;
+  private left = 0;
 
   constructor(events: TableEvents) {
     this.events = events;
   }
 
   show(page: Page): void {
-    const head = make("thead", {}, make("tr", {}, ...page.columns.map((column) => this.heading(column, page.sort))));
+    const focused = this.focusedKey();
+    const ticks = page.ticked ? [make("th", { scope: "col", class: "tick" }, make("span", { class: "unit" }, "✓"))] : [];
+    const head = make("thead", {}, make("tr", {}, ...ticks, ...page.columns.map((column) => this.heading(column, page.sort))));
+    if (page.filters) head.append(this.filterRow(page.columns, page.filters, page.filterHelp, page.ticked !== null));
     const body = make("tbody", {}, ...page.rows.map((row, n) => this.row(row, n, page)));
     const table = make("table", {}, make("caption", {}, page.caption), head, body);
-    this.element.replaceChildren(make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": page.caption }, table), this.pager(page));
+    const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": page.caption, onscroll: () => { this.left = scroll.scrollLeft; } }, table);
+    this.element.replaceChildren(scroll, this.pager(page));
+    scroll.scrollLeft = this.left;
+    if (focused) this.element.querySelector<HTMLElement>(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  private heading(column: Column, sort: [string, boolean] | null): HTMLElement {
-    const active = sort?.[0] === column.name;
-    const mark = active ? (sort?.[1] ? " ↓" : " ↑") : "";
-    const button = make("button", { type: "button", title: column.title, onclick: () => this.events.turn({ first: 0, sort: nextSort(sort, column.name) }) }, column.name + mark);
-    const order = active ? (sort?.[1] ? "descending" : "ascending") : "none";
+  /** Who reads with the keyboard stays where they are when the page is drawn anew. */
+  private focusedKey(): string | null {
+    const root = this.element.getRootNode() as Document | ShadowRoot;
+    const active = root.activeElement;
+    return active instanceof HTMLElement && this.element.contains(active) ? (active.dataset["key"] ?? null) : null;
+  }
+
+  private heading(column: Column, sort: SortKey[]): HTMLElement {
+    const place = sort.findIndex((key) => key[0] === column.name);
+    const down = sort[place]?.[1] ?? false;
+    const mark = place < 0 ? "" : (down ? " ↓" : " ↑") + (sort.length > 1 ? String(place + 1) : "");
+    const button = make("button", {
+      type: "button",
+      title: `${column.title}${column.title ? "\n" : ""}Sort; with Shift as a further key`,
+      "data-key": `sort ${column.name}`,
+      onclick: ((event: MouseEvent) => this.events.turn({ first: 0, sort: nextSort(sort, column.name, event.shiftKey) })) as EventListener,
+    }, column.name + mark);
+    const order = place < 0 ? "none" : down ? "descending" : "ascending";
     return make("th", { scope: "col", "aria-sort": order, class: column.numeric ? "number" : "" }, button, make("span", { class: "unit" }, column.unit || " "));
+  }
+
+  private filterRow(columns: Column[], filters: Record<string, string>, help: string, ticks: boolean): HTMLElement {
+    const cells = columns.map((column) => {
+      const input = make("input", {
+        type: "text",
+        value: filters[column.name] ?? "",
+        "aria-label": `Filter ${column.name}`,
+        title: help,
+        spellcheck: "false",
+        "data-key": `filter ${column.name}`,
+        onchange: () => this.events.turn({ first: 0, filter: [column.name, input.value] }),
+      });
+      return make("td", {}, input);
+    });
+    return make("tr", { class: "filters" }, ...(ticks ? [make("td", {})] : []), ...cells);
   }
 
   private row(cells: (string | null)[], n: number, page: Page): HTMLElement {
     const pick = (): void => this.events.pick(n);
+    const ticks: HTMLElement[] = [];
+    if (page.ticked) {
+      const box = make("input", {
+        type: "checkbox",
+        checked: page.ticked[n] ?? false,
+        "aria-label": `Choose row ${(page.first + n + 1).toLocaleString("en")}`,
+        "data-key": `tick ${page.first + n}`,
+        onclick: (event: Event) => event.stopPropagation(),
+        onchange: () => this.events.tick(n, box.checked),
+      });
+      ticks.push(make("td", { class: "tick" }, box));
+    }
     return make("tr", {
       tabindex: "0",
+      class: page.chosen ? (page.chosen[n] ? "chosen" : "other") : "",
+      "data-key": `row ${page.first + n}`,
       "aria-selected": n === page.selected ? "true" : "false",
       onclick: pick,
-      onkeydown: ((event: KeyboardEvent) => {
-        if (event.key === "Enter" || event.key === " ") {
-          event.preventDefault();
-          pick();
-        }
-      }) as EventListener,
-    }, ...cells.map((cell, c) => make("td", { class: page.columns[c]?.numeric ? "number" : "" }, cell ?? "")));
+      onkeydown: ((event: KeyboardEvent) => this.onKey(event, pick)) as EventListener,
+    }, ...ticks, ...cells.map((cell, c) => make("td", { class: page.columns[c]?.numeric ? "number" : "" }, cell ?? "")));
+  }
+
+  private onKey(event: KeyboardEvent, pick: () => void): void {
+    const row = event.currentTarget as HTMLElement;
+    if (event.target !== row) return;
+    if (event.key === "Enter" || event.key === " ") pick();
+    else if (event.key === "ArrowDown") (row.nextElementSibling as HTMLElement | null)?.focus();
+    else if (event.key === "ArrowUp") (row.previousElementSibling as HTMLElement | null)?.focus();
+    else return;
+    event.preventDefault();
   }
 
   private pager(page: Page): HTMLElement {
     const last = Math.min(page.first + page.rows.length, page.total);
     const button = (text: string, first: number, enabled: boolean): HTMLButtonElement =>
-      make("button", { type: "button", disabled: !enabled, onclick: () => this.events.turn({ first }) }, text);
+      make("button", { type: "button", disabled: !enabled, "data-key": text, onclick: () => this.events.turn({ first }) }, text);
     const end = Math.max(Math.floor((page.total - 1) / page.size) * page.size, 0);
     const range = page.total === 0 ? "No rows" : `${(page.first + 1).toLocaleString("en")}–${last.toLocaleString("en")} of ${page.total.toLocaleString("en")}`;
     return make("div", { class: "pager" },

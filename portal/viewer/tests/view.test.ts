@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { COLOUR_MAPS, maskTable, paletteTable } from "../src/palettes.ts";
-import { nextSort } from "../src/pagetable.ts";
 import { brightness, chooseLimits, finiteBox, formatValue, makeDisplay, valueAt, STRETCHES } from "../src/stretch.ts";
 import { locate, maskNames, paddedSize, type ImageMeta } from "../src/tiles.ts";
 import { formatState, parseState } from "../src/viewstate.ts";
@@ -59,12 +58,6 @@ test("a view survives the way through an address", () => {
 test("a malformed address gives no numbers, not wrong ones", () => {
   const state = parseState("?release=demo&id=1&x=abc&r=&s=cube&lo=5&hi=2&c=jet");
   assert.deepEqual(state, { release: "demo", id: "1" });
-});
-
-test("a heading sorts up, down, and not at all", () => {
-  assert.deepEqual(nextSort(null, "ra"), ["ra", false]);
-  assert.deepEqual(nextSort(["ra", false], "ra"), ["ra", true]);
-  assert.equal(nextSort(["ra", true], "ra"), null);
 });
 
 test("values are short and keep their size", () => {

@@ -40,7 +40,7 @@ def test_turning_past_the_end_shows_the_last_page(table):
 
 
 def test_sorting_sorts_everything_and_a_pick_names_the_row_of_the_result(table):
-    table.view.request = {"first": 0, "sort": ["x", True], "serial": 2}
+    table.view.request = {"first": 0, "sort": [["x", True]], "serial": 2}
     shown = [float(row[1]) for row in table.view.page["rows"]]
     assert shown == sorted(shown, reverse=True)
     assert shown[0] == pytest.approx(202 / 7)

@@ -94,6 +94,7 @@ async def _sweep(services: Factory) -> None:
                 services.create_history_service().sweep,
                 services.create_result_cache().sweep,
                 services.create_tap_service().sweep,
+                services.create_result_set_service().sweep,
                 services.create_table_service().sweep,
             ):
                 await asyncio.to_thread(sweep)

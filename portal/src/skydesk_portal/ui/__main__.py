@@ -13,8 +13,9 @@ from skydesk_portal.config import load_config
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.factory import create_factory
 from skydesk_portal.log import configure_logging
-from skydesk_portal.ui.app import create_app, create_services
+from skydesk_portal.ui.app import create_app
 from skydesk_portal.ui.gate import OAuthSettings
+from skydesk_portal.ui.services import create_services
 
 __all__ = ["main"]
 

@@ -26,10 +26,10 @@ from skydesk_portal.ui.pages import catalogs, files, find, home, images, jobs, l
 from skydesk_portal.ui.routes import create_router
 from skydesk_portal.ui.routes_files import create_files_router
 from skydesk_portal.ui.routes_find import create_find_router
-from skydesk_portal.ui.services import PortalServices, create_services
+from skydesk_portal.ui.services import PortalServices
 from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, read_request
 
-__all__ = ["PortalServices", "create_app", "create_services"]
+__all__ = ["create_app"]
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,6 @@ _POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
     "frame-ancestors 'self'; base-uri 'self'; object-src 'none'"
 )
-
 
 type Page = Callable[[PortalServices, PageRequest], Viewable]
 

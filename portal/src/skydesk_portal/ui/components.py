@@ -1,4 +1,4 @@
-"""The parts of the pages that run in the browser: the image view, the paged table and the upload."""
+"""The parts of the pages that run in the browser: the image view, the query editor, the paged table and the upload."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from panel.custom import JSComponent
 
 from skydesk_portal.ui.gate import PREFIX
 
-__all__ = ["SkyImage", "SkyTable", "SkyUpload"]
+__all__ = ["SkyImage", "SkyQuery", "SkyTable", "SkyUpload"]
 
 
 class SkyImage(JSComponent):
@@ -53,6 +53,7 @@ class SkyTable(JSComponent):
     )
     request = param.Dict(default={}, doc="Wish of the reader: first row and sorting.")
     picked = param.Dict(default={}, doc="Row of the page that was chosen.")
+    ticked = param.Dict(default={}, doc="Row of the page that was ticked or is so no more.")
 
     _bundle = "assets/skytable.bundle.js"
 
@@ -65,3 +66,24 @@ class SkyUpload(JSComponent):
     finished = param.Dict(default={}, doc="Name of the file that arrived last, and a serial number.")
 
     _bundle = "assets/skyupload.bundle.js"
+
+
+class SkyQuery(JSComponent):
+    """A field for ADQL that completes names and says what is wrong while one types."""
+
+    text = param.String(default="", doc="The query.")
+    rows = param.Integer(default=7, doc="Lines that are visible.")
+    address = param.String(
+        default="", doc="What the page's address says after its path; replaces what it said before."
+    )
+    wish = param.Dict(
+        default={}, doc="Place of the cursor where suggestions are wanted, with the text there."
+    )
+    answer = param.Dict(
+        default={}, doc="Suggestions in the form that ``viewer/src/query.ts`` declares as ``Answer``."
+    )
+    diagnosis = param.Dict(
+        default={}, doc="What is said below the field, as ``Diagnosis`` in ``viewer/src/query.ts``."
+    )
+
+    _bundle = "assets/skyquery.bundle.js"

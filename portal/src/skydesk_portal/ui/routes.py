@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from skydesk_portal.exceptions import ForbiddenError
+from skydesk_portal.exceptions import ForbiddenError, UsageError
 from skydesk_portal.models.identity import Identity
+from skydesk_portal.models.resultsets import ResultView
 from skydesk_portal.models.tap import TapRequest
 from skydesk_portal.services.images import ID_COLUMNS, ImageService
 from skydesk_portal.services.previews import make_preview
@@ -19,7 +21,7 @@ from skydesk_portal.ui.image_routes import add_image_sheet_routes
 from skydesk_portal.ui.tables import format_cell
 
 if TYPE_CHECKING:
-    from skydesk_portal.ui.app import PortalServices
+    from skydesk_portal.ui.services import PortalServices
 
 __all__ = ["create_router"]
 
@@ -39,6 +41,17 @@ def _number(value: float) -> float | str | None:
     if math.isnan(value):
         return None
     return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _read_object(text: str) -> dict[str, Any]:
+    """Read a JSON object of an address."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UsageError("view is no JSON") from error
+    if not isinstance(found, dict):
+        raise UsageError("view is no JSON object")
+    return found
 
 
 def create_router(services: PortalServices) -> APIRouter:
@@ -131,6 +144,24 @@ def _add_result_routes(router: APIRouter, services: PortalServices) -> None:
             "Cache-Control": "private, no-store",
         }
         return StreamingResponse(stream.chunks(), media_type=stream.media_type, headers=headers)
+
+    @router.get("/resultsets/{result_id}/download")
+    async def download_shown(
+        request: Request,
+        result_id: str,
+        view: str = "{}",
+        format: str = "csv",  # noqa: A002 - name in the address
+    ) -> Response:
+        who = _identity(request, "read:tap")
+        shown = ResultView.from_dict(_read_object(view))
+        media_type, ending, parts = await run_in_threadpool(
+            services.results.write, who, result_id, shown, format
+        )
+        headers = {
+            "Content-Disposition": f'attachment; filename="result.{ending}"',
+            "Cache-Control": "private, no-store",
+        }
+        return StreamingResponse(parts, media_type=media_type, headers=headers)
 
     @router.get("/results/{job_id}/{name}")
     async def read_result(request: Request, job_id: str, name: str) -> Response:

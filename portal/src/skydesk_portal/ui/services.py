@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from skydesk_portal.factory import Factory
     from skydesk_portal.pipeline.releases import ReleaseStore
     from skydesk_portal.services.alerts import AlertService
+    from skydesk_portal.services.estimate import EstimateService
     from skydesk_portal.services.files import FilesService
     from skydesk_portal.services.find import FindService
     from skydesk_portal.services.history import HistoryService
     from skydesk_portal.services.jobs import JobService
     from skydesk_portal.services.limits import LimitService
+    from skydesk_portal.services.resultsets import ResultSetService
     from skydesk_portal.services.sharing import SharingService
     from skydesk_portal.services.tables import TableService
     from skydesk_portal.services.tap import TapService
@@ -40,6 +42,8 @@ class PortalServices:
         Files and tables of people, and who may read them.
     history
         Past queries.
+    results, estimates
+        Results that are looked at, and the cost of queries.
     limits
         What people may use.
     config
@@ -58,6 +62,8 @@ class PortalServices:
     tables: TableService
     sharing: SharingService
     history: HistoryService
+    results: ResultSetService
+    estimates: EstimateService
     limits: LimitService
     config: PortalConfig
     download_seconds: float = 60.0
@@ -90,6 +96,8 @@ def create_services(factory: Factory) -> PortalServices:
         tables=factory.create_table_service(),
         sharing=factory.create_sharing_service(),
         history=factory.create_history_service(),
+        results=factory.create_result_set_service(),
+        estimates=factory.create_estimate_service(),
         limits=factory.create_limit_service(),
         config=settings.portal,
         download_seconds=settings.portal.sync_seconds,

@@ -65,7 +65,7 @@ class ResultTable:
         self.table: pa.Table | None = None
         self.columns: Sequence[ColumnInfo] = ()
         self._order: pa.Array | None = None
-        self._sort: list[Any] | None = None
+        self._sort: list[Any] = []
         self._first = 0
         self._caption = ""
         self._note = ""
@@ -89,7 +89,7 @@ class ResultTable:
             Remark beside the page buttons.
         """
         self.table, self.columns = table, columns
-        self._order, self._sort, self._first, self._selected = None, None, 0, None
+        self._order, self._sort, self._first, self._selected = None, [], 0, None
         self._caption, self._note = caption, note
         self._draw()
 
@@ -122,12 +122,13 @@ class ResultTable:
         if self.table is None:
             return
         if "sort" in request:
-            self._sort = request["sort"]
+            self._sort = [key for key in request["sort"] if key[0] in self.table.column_names]
             self._order = None
-            if self._sort and self._sort[0] in self.table.column_names:
-                name, descending = self._sort
-                keys = [(name, "descending" if descending else "ascending", "at_end")]
-                self._order = pc.sort_indices(self.table.select([name]), sort_keys=keys)
+            if self._sort:
+                keys = [(name, "descending" if down else "ascending", "at_end") for name, down in self._sort]
+                self._order = pc.sort_indices(
+                    self.table.select([key[0] for key in self._sort]), sort_keys=keys
+                )
         last = max(self.table.num_rows - 1, 0)
         self._first = min(max(int(request.get("first", 0)), 0), last // PAGE_ROWS * PAGE_ROWS)
         self._draw()

@@ -16,7 +16,7 @@ from skydesk_portal.ui.shell import PageRequest, no_release
 
 if TYPE_CHECKING:
     from skydesk_portal.pipeline import Release
-    from skydesk_portal.ui.app import PortalServices
+    from skydesk_portal.ui.services import PortalServices
 
 __all__ = ["build"]
 

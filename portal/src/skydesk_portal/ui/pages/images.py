@@ -17,7 +17,7 @@ from skydesk_portal.ui.positions import parse_position
 from skydesk_portal.ui.shell import PageRequest, no_release, notice
 
 if TYPE_CHECKING:
-    from skydesk_portal.ui.app import PortalServices
+    from skydesk_portal.ui.services import PortalServices
 
 __all__ = ["build"]
 

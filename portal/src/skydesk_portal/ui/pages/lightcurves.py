@@ -18,7 +18,7 @@ from skydesk_portal.ui.shell import PageRequest, no_release, notice
 from skydesk_portal.ui.tables import ResultTable
 
 if TYPE_CHECKING:
-    from skydesk_portal.ui.app import PortalServices
+    from skydesk_portal.ui.services import PortalServices
 
 __all__ = ["build"]
 

@@ -1,0 +1,308 @@
+"""The left part and the top of the Catalogs page: a form, the schema, a field for ADQL, what a query would cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import panel as pn
+
+from skydesk_portal.exceptions import PortalError, QueryError, UsageError
+from skydesk_portal.models.tables import TableInfo
+from skydesk_portal.models.tap import TapRequest
+from skydesk_portal.services.completion import complete_query
+from skydesk_portal.services.explorer import find_position_columns
+from skydesk_portal.ui.adql_form import Cone, QueryForm, read_adql, write_adql
+from skydesk_portal.ui.components import SkyQuery
+from skydesk_portal.ui.positions import parse_position
+from skydesk_portal.ui.schema_browser import SchemaBrowser
+from skydesk_portal.ui.shell import PageRequest, notice
+from skydesk_portal.vo.uploads import read_upload
+
+if TYPE_CHECKING:
+    from skydesk_portal.ui.services import PortalServices
+
+__all__ = ["UPLOAD_NAME", "QueryPanel", "explain_query_error"]
+
+MAX_TOP = 100_000_000
+UPLOAD_NAME = "mine"
+"""Name under which the file that comes with a query is a table: ``TAP_UPLOAD.mine``."""
+
+_UPLOAD_BYTES = 32_000_000
+_ABOUT_UPLOAD = "<p class='soft'>CSV, VOTable, FITS, parquet or ECSV; the query calls it <code>TAP_UPLOAD.mine</code>.</p>"
+_FIRST_TABLE = "Object"
+_FIRST_COLUMNS = 12
+_PAUSE_S = 0.4
+
+
+def first_columns(info: TableInfo) -> list[str]:
+    """Return the columns chosen before anybody has chosen: identifiers, position, time, band, fluxes and magnitudes."""
+    names = [c.name for c in info.columns]
+    wanted = ("objectId", "sourceId", "diaSourceId", "diaObjectId", "visit", "visitId", "detector",
+              info.ra_column, info.dec_column,
+              "band", "expMidptMJD", "midpointMjdTai", "psfFlux", "psfFluxErr", "dataset_type", "obs_id", "t_min")  # fmt: skip
+    first = [n for n in wanted if n in names]
+    first += [n for n in names if n.endswith(("_psfMag", "_psfFlux", "_extendedness")) and n not in first]
+    return first[:_FIRST_COLUMNS] if len(first) > 2 else []
+
+
+def explain_query_error(adql: str, error: PortalError) -> str:
+    """Say what is wrong with a query and show the place."""
+    text = escape(str(error))
+    lines = adql.splitlines()
+    if isinstance(error, QueryError) and error.line and error.column and error.line <= len(lines):
+        pointer = " " * (error.column - 1) + "▲"
+        text += f"<pre>{escape(lines[error.line - 1])}\n{pointer}</pre>"
+    return text
+
+
+class QueryPanel:
+    """What one person asks.
+
+    Parameters
+    ----------
+    services
+        What the page works with.
+    request
+        Who is looking.
+    on_run
+        Called when the query shall run.
+    """
+
+    def __init__(self, services: PortalServices, request: PageRequest, on_run: Callable[[], None]) -> None:
+        self.services = services
+        self.identity = request.identity
+        self._on_run = on_run
+        self._serial = 0
+        self.catalog = services.queries.catalog_for(request.identity)
+        names = [t.full_name for t in self.catalog.iter_tables()]
+        wanted = request.query.get("release")
+        objects = [n for n in names if n.endswith(f".{_FIRST_TABLE}")]
+        first = next((n for n in objects if not wanted or n.startswith(f"{wanted}.")), names[0])
+        stretch: dict[str, Any] = {"sizing_mode": "stretch_width"}
+        self.table = pn.widgets.Select(name="Table", options=names, value=first, **stretch)
+        self.columns = pn.widgets.MultiSelect(name="Columns (none chosen: all)", size=9, **stretch)
+        self.position = pn.widgets.TextInput(name="Around (RA Dec)", placeholder="53.13 -28.10", **stretch)
+        self.radius = pn.widgets.FloatInput(
+            name="Radius (arcsec)", value=60.0, start=0.01, step=10, **stretch
+        )
+        self.constraints = pn.widgets.TextAreaInput(
+            name="Constraints, one a line", placeholder="r_psfFlux > 1000", rows=3, **stretch
+        )
+        self.top = pn.widgets.IntInput(
+            name="Rows at most", value=10000, start=1, end=MAX_TOP, step=1000, **stretch
+        )
+        self.write = pn.widgets.Button(name="Write ADQL from the form", **stretch)
+        self.about = pn.pane.HTML("", **stretch)
+        self.upload = pn.widgets.FileInput(
+            name="A table of your own to join", accept=".csv,.vot,.xml,.fits,.parquet,.ecsv", **stretch
+        )
+        self.match_arcsec = pn.widgets.FloatInput(
+            name="Match within (arcsec)", value=1.0, start=0.001, step=0.5, **stretch
+        )
+        self.match = pn.widgets.Button(name="Write a cross-match with it", disabled=True, **stretch)
+        self.adql = SkyQuery(**stretch)
+        self.message = pn.Column(sizing_mode="stretch_width", margin=0)
+        self.schema = SchemaBrowser(self.refresh_catalog, self.use_table)
+        self.describe_table()
+        self.adql.text = request.query.get("query") or write_adql(self.form())
+        self.table.param.watch(self._on_table, "value")
+        self.write.on_click(self._on_write)
+        self.upload.param.watch(self._on_upload, "value")
+        self.match.on_click(self._on_match)
+        self.adql.param.watch(self._on_text, "text")
+        self.adql.param.watch(self._on_wish, "wish")
+        self.form_view = pn.Column(
+            self.table, self.about, self.columns, self.position, self.radius, self.constraints, self.top, self.write,
+            pn.Card(
+                pn.pane.HTML(_ABOUT_UPLOAD),
+                self.upload, self.match_arcsec, self.match, title="Join a table of your own", collapsed=True, **stretch,
+            ),
+            self.schema.card, width=310, css_classes=["panel"],
+        )  # fmt: skip
+
+    def refresh_catalog(self) -> Any:
+        """Return the tables that may be queried now; own ones may have come meanwhile."""
+        self.catalog = self.services.queries.catalog_for(self.identity)
+        return self.catalog
+
+    @property
+    def uploads(self) -> dict[str, bytes]:
+        """The table that comes with the query, where the query names it."""
+        content = self.upload.value
+        return {UPLOAD_NAME: content} if content and "tap_upload." in self.adql.text.lower() else {}
+
+    def info(self) -> TableInfo:
+        """Return the chosen table."""
+        found = self.catalog.find_table(self.table.value)
+        if found is None:
+            raise UsageError(f"there is no table {self.table.value!r}")
+        return found
+
+    def describe_table(self) -> None:
+        """Fill the column list of the chosen table."""
+        info = self.info()
+        shown = [c for c in info.columns if not c.name.startswith("hp")]
+        labels = {f"{c.name} [{c.unit}]" if c.unit else c.name: c.name for c in shown}
+        self.columns.param.update(options=labels, value=first_columns(info))
+        rows = f"{info.rows:,} rows, " if info.rows is not None else ""
+        self.about.object = f"<p class='soft'>{escape(info.description)} ({rows}{len(shown)} columns)</p>"
+
+    def form(self) -> QueryForm:
+        """Return what the form holds."""
+        info = self.info()
+        cone = None
+        if self.position.value.strip():
+            cone = Cone(*parse_position(self.position.value), float(self.radius.value))
+        position = (info.ra_column, info.dec_column) if info.ra_column and info.dec_column else None
+        lines = tuple(line.strip() for line in self.constraints.value.splitlines() if line.strip())
+        return QueryForm(info.full_name, tuple(self.columns.value), position, cone, lines, self.top.value)
+
+    def use_table(self, name: str) -> None:
+        """Take a table that was found in the schema into the form."""
+        if name not in self.table.options:
+            self.table.options = [t.full_name for t in self.catalog.iter_tables()]
+        self.table.value = name
+
+    def _on_table(self, _event: Any) -> None:
+        self.describe_table()
+        self.constraints.value = ""
+        self._on_write(None)
+
+    def _on_write(self, _event: Any) -> None:
+        try:
+            self.adql.text = write_adql(self.form())
+            self.message.objects = []
+        except UsageError as error:
+            self.say(error)
+
+    def on_read(self, _event: Any) -> None:
+        """Fill the form from the ADQL, when it says no more than the form can."""
+        form = read_adql(self.adql.text)
+        found = self.catalog.find_table(form.table) if form else None
+        if form is None or found is None:
+            self.message.objects = [notice("This query says more than the form can hold; it runs as it is.")]
+            return
+        text = self.adql.text
+        self.table.value = found.full_name
+        names = {c.name.lower(): c.name for c in found.columns}
+        self.columns.value = [names[c.lower()] for c in form.columns if c.lower() in names]
+        self.position.value = f"{form.cone.ra_deg} {form.cone.dec_deg}" if form.cone else ""
+        if form.cone:
+            self.radius.value = form.cone.radius_arcsec
+        self.constraints.value = "\n".join(form.constraints)
+        if form.top:
+            self.top.value = min(form.top, MAX_TOP)
+        self.adql.text = text
+        self.message.objects = []
+
+    def say(self, error: PortalError) -> None:
+        """Say what is wrong with the query."""
+        self.message.objects = [notice(explain_query_error(self.adql.text, error), "error")]
+
+    # A table of one's own
+
+    def _on_upload(self, event: Any) -> None:
+        self.match.disabled = not event.new
+        if event.new and len(event.new) > _UPLOAD_BYTES:
+            self.upload.clear()
+            self.message.objects = [
+                notice(
+                    f"A table that comes with a query has at most {_UPLOAD_BYTES // 1_000_000} MB: "
+                    "keep it as one of your tables.",
+                    "error",
+                )
+            ]
+
+    def _on_match(self, _event: Any) -> None:
+        info = self.info()
+        try:
+            own = read_upload(UPLOAD_NAME, self.upload.value, _UPLOAD_BYTES)
+            place = find_position_columns([c.name for c in own.columns])
+            if place is None:
+                raise UsageError(
+                    "your table has no columns ra and dec (or coord_ra and coord_dec) to match by"
+                )
+            if not (info.ra_column and info.dec_column):
+                raise UsageError(f"{info.full_name} has no position, so nothing can be matched by it")
+        except PortalError as error:
+            self.message.objects = [notice(escape(str(error)), "error")]
+            return
+        mine = f"POINT('ICRS', m.{place[0]}, m.{place[1]})"
+        theirs = f"POINT('ICRS', t.{info.ra_column}, t.{info.dec_column})"
+        chosen = ", ".join(f"t.{name}" for name in self.columns.value) or "t.*"
+        self.adql.text = (
+            f"SELECT m.*, {chosen}, 3600 * DISTANCE({mine}, {theirs}) AS separation_arcsec\n"
+            f"FROM TAP_UPLOAD.{UPLOAD_NAME} AS m JOIN {info.full_name} AS t\n"
+            f"  ON DISTANCE({mine}, {theirs}) < {float(self.match_arcsec.value or 1.0) / 3600:.11g}"
+        )
+        self.message.objects = []
+
+    # While one types
+
+    async def _on_text(self, event: Any) -> None:
+        self._serial += 1
+        serial = self._serial
+        await asyncio.sleep(_PAUSE_S)
+        # Whoever types on is not told about half a word.
+        if serial == self._serial:
+            await self.validate(event.new)
+
+    async def validate(self, text: str) -> None:
+        """Say below the field whether the query would be accepted."""
+        if not text.strip():
+            self.adql.diagnosis = {"text": "", "kind": ""}
+            return
+        try:
+            await asyncio.to_thread(self._check, text)
+        except PortalError as error:
+            self.adql.diagnosis = {"text": str(error), "kind": "error"}
+        else:
+            self.adql.diagnosis = {"text": "This query can run.", "kind": "good"}
+
+    def _check(self, text: str) -> None:
+        uploads = self.uploads
+        request = TapRequest(text, uploads=tuple((name, f"param:{name}") for name in uploads))
+        self.services.queries.prepare(self.identity, request, files=uploads)
+
+    def _on_wish(self, event: Any) -> None:
+        if event.new.get("run"):
+            self._on_run()
+            return
+        before = str(event.new.get("before", ""))
+        start, found = complete_query(before, self.adql.text, self.catalog)
+        listed = [{"text": s.text, "detail": s.detail} for s in found]
+        self.adql.answer = {"before": before, "start": start, "suggestions": listed}
+
+    async def on_estimate(self, _event: Any) -> None:
+        """Say what the query would cost."""
+        uploads = self.uploads
+        request = TapRequest(self.adql.text, uploads=tuple((name, f"param:{name}") for name in uploads))
+        try:
+            found = await asyncio.to_thread(self.services.estimates.estimate, self.identity, request, uploads)
+        except PortalError as error:
+            self.say(error)
+            return
+        about = "" if found.exact else "about "
+        rows = "an unknown number of rows" if found.rows is None else f"{about}{found.rows:,} rows"
+        size = "" if found.result_bytes is None else f", {about}{_write_bytes(found.result_bytes)}"
+        reads = [
+            f"{escape(t.name)}: {t.scanned_rows:,} rows, {_write_bytes(t.scanned_bytes or 0)}"
+            for t in found.tables
+            if t.scanned_rows is not None
+        ]
+        text = f"This query gives {rows}{size}."
+        text += f" It reads {'; '.join(reads)}." if reads else ""
+        text += "".join(f"<br>{escape(w[0].upper() + w[1:])}." for w in found.warnings)
+        self.message.objects = [notice(text, "info")]
+
+
+def _write_bytes(size: int) -> str:
+    value = float(size)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
