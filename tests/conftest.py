@@ -28,11 +28,22 @@ __all__ = ["bare_stack", "running_stack"]
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # what tests share lies in tests/support
-pytest_plugins = ["support.stack", "support.services", "support.products", "support.postgres"]
+pytest_plugins = [
+    "support.stack",
+    "support.services",
+    "support.products",
+    "support.postgres",
+    "support.spark",
+]
 DEMO_BUILD_LIMIT_S = 600
 STACK_FIXTURES = {"running_stack", "signed_in_page"}
 DRIFT_FIXTURE = "drift"
-SHARED_FIXTURES = {"stack": STACK_FIXTURES, "bare": {"bare_stack"}, "products": {"products"}}
+SHARED_FIXTURES = {
+    "stack": STACK_FIXTURES,
+    "bare": {"bare_stack"},
+    "products": {"products"},
+    "spark": {"spark_cluster"},
+}
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--use-gl=angle",
