@@ -157,7 +157,7 @@ class PortalConfig(BaseModel):
     """File (mode 600) with the password of that database, if it asks for one."""
 
     distributed: DistributedConfig | None = None
-    """Releases whose scans and joins a Spark cluster does; see `how-to/spark`."""
+    """A Spark cluster that does the scans and joins of some releases; none without it."""
 
     request_bytes: int = Field(80_000_000, ge=10_000)
     """Largest request; files that are streamed to disk are not bound by it."""

@@ -45,7 +45,9 @@ def list_sources(tree: exp.Expression) -> frozenset[tuple[str, ...]]:
     return frozenset(name for name in found if len(name) > 1 or name[0] not in named)
 
 
-def find_obstacle(tree: exp.Expression, engine: EngineCapabilities, uploads: Collection[str] = ()) -> str | None:
+def find_obstacle(
+    tree: exp.Expression, engine: EngineCapabilities, uploads: Collection[str] = ()
+) -> str | None:
     """Return what keeps an engine from answering a query, by its capabilities; `None` if nothing does.
 
     Parameters

@@ -83,10 +83,9 @@ class SparkQuery:
         self._timeout_s = timeout_s
         self._timer: threading.Timer | None = None
         self._stop: str | None = None
-        self._done = threading.Event()
+        self._over = threading.Event()
         self._begun = False
         self._rows: Iterator[Any] = iter(())
-        self._first: pa.Table | None = None
         self._schema = pa.schema([])
 
     def run(self) -> None:
@@ -110,8 +109,7 @@ class SparkQuery:
                 raise self._stopped()
             self._begun = True
             self._rows = self._read()
-            self._first = next(self._rows)
-            self._schema = self._first.schema
+            self._schema = next(self._rows).schema
         except (AnalysisException, ParseException) as error:
             self.close()
             if self._stop:
@@ -132,13 +130,13 @@ class SparkQuery:
 
         client = self._session.client
         plan = DataFrame(SQL(self._sql), self._session)._plan.to_proto(client)
-        client.add_tag(
-            self._tag
-        )  # tags belong to the thread, and the request is made by the first step below
+        # Tags belong to the thread, and the request is made by the first step below.
+        client.add_tag(self._tag)
         try:
             parts = client.to_table_as_iterator(plan, {})
             head = next(parts)
         except Exception as error:  # whatever the client raises is explained
+            self._over.set()
             raise self._explain(error) from error
         finally:
             client.remove_tag(self._tag)
@@ -152,7 +150,9 @@ class SparkQuery:
                 if isinstance(part, pa.Table):
                     yield part
         except Exception as error:
+            self._over.set()
             raise self._explain(error) from error
+        self._over.set()
 
     def _explain(self, error: Exception) -> Exception:
         from pyspark.errors import AnalysisException, ParseException
@@ -196,7 +196,6 @@ class SparkQuery:
                     yield batch
         if self._stop:
             raise self._stopped()
-        self._done.set()
 
     def _stopped(self) -> PortalError:
         if self._stop == "timeout":
@@ -207,12 +206,9 @@ class SparkQuery:
 
     def _interrupt(self, reason: str) -> None:
         self._stop = self._stop or reason
-        self._kill()
-
-    def _kill(self) -> None:
-        # The server forgets an interrupt that arrives before the query does, so it is repeated.
+        # The server does not know a query that is still on its way to it, so the interrupt is repeated until it hits.
         for _ in range(_INTERRUPTS):
-            if self._done.is_set():
+            if self._over.is_set():
                 return
             with suppress(Exception):
                 if self._session.interruptTag(self._tag):
@@ -228,10 +224,8 @@ class SparkQuery:
         """Stop the query where it still runs."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._begun and not self._done.is_set():
-            with suppress(Exception):
-                self._session.interruptTag(self._tag)
-        self._done.set()
+        if self._begun and not self._over.is_set():
+            self.cancel()
 
 
 class SparkEngine:
