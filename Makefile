@@ -13,7 +13,7 @@ PACKAGES := core portal hub extensions
 # `make develop` leaves this mark; from then on nothing replaces the editable packages.
 EDITABLE := $(if $(wildcard .venv/.develop),--editable)
 sources = $(shell find $(1) -type f \( $(foreach e,$(2),-name '*.$(e)' -o) -false \) -not -path '*/node_modules/*' -not -path '*/lib/*' 2>/dev/null)
-DEBIAN := bubblewrap chromium fonts-dejavu-core postgresql stilts
+DEBIAN := bubblewrap chromium default-jre-headless fonts-dejavu-core postgresql stilts
 
 .PHONY: up down test lint format bench soak docs develop install lock npm-lock clean tools
 
@@ -93,15 +93,22 @@ $(UV):
 	$(BIN)/sphinx-build -q -b html docs docs/_build/html
 	touch $@
 
+# The cluster that the tests start; the platform itself has the client alone.
+.tools/spark/.done: spark.lock .venv/.sync | $(UV)
+	rm -rf .tools/spark
+	$(UV) pip install --quiet --python $(BIN)/python --target .tools/spark --no-deps --require-hashes -r spark.lock
+	touch $@
+
 # The browser, the database and the validators that the tests drive: installed where that is allowed, else the one command is named.
-tools:
-	@for c in bwrap chromium stilts; do command -v $$c >/dev/null || missing="$$missing $$c"; done; \
+tools: .tools/spark/.done
+	@for c in bwrap chromium java stilts; do command -v $$c >/dev/null || missing="$$missing $$c"; done; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if test -n "$$missing" && test "$$(id -u)" = 0; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN); \
 	elif test -n "$$missing"; then echo "make: missing$$missing; run: sudo apt-get install $(DEBIAN)"; exit 1; fi
 
 lock: | $(UV)
 	$(UV) pip compile $(foreach p,$(PACKAGES),$(p)/pyproject.toml) requirements.in --universal --python-version 3.13 --generate-hashes --no-emit-index-url --quiet -o requirements.lock
+	sed -n 's/^pyspark-client==\([0-9.]*\).*/pyspark==\1/p' requirements.lock | $(UV) pip compile - --no-deps --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o spark.lock
 
 npm-lock: .venv/.sync
 	$(NPM) install --ignore-scripts --no-audit --no-fund

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import click
@@ -116,9 +117,14 @@ def describe_settings() -> str:
 def list_settings(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
     """Yield name, default and description of each setting of a section and of the sections in it."""
     for name, field in model.model_fields.items():
-        nested = field.annotation
+        optional = isinstance(field.annotation, UnionType)
+        nested = field.annotation.__args__[0] if isinstance(field.annotation, UnionType) else field.annotation
         if isinstance(nested, type) and issubclass(nested, BaseModel):
-            yield f"{prefix}.{name}", "section", field.description or _first_line(nested)
+            yield (
+                f"{prefix}.{name}",
+                "none" if optional else "section",
+                field.description or _first_line(nested),
+            )
             yield from list_settings(nested, f"{prefix}.{name}")
             continue
         yield f"{prefix}.{name}", _default(field), field.description or ""

@@ -34,11 +34,17 @@ pytest_plugins = [
     "support.products",
     "support.pages",
     "support.postgres",
+    "support.spark",
 ]
 DEMO_BUILD_LIMIT_S = 600
 STACK_FIXTURES = {"running_stack", "signed_in_page"}
 DRIFT_FIXTURE = "drift"
-SHARED_FIXTURES = {"stack": STACK_FIXTURES, "bare": {"bare_stack"}, "products": {"products", "pages"}}
+SHARED_FIXTURES = {
+    "stack": STACK_FIXTURES,
+    "bare": {"bare_stack"},
+    "products": {"products", "pages"},
+    "spark": {"spark_cluster"},
+}
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--use-gl=angle",

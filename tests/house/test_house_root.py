@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import UnionType
 
 import click
 import pytest
@@ -105,8 +106,9 @@ def test_every_command_and_option_is_documented() -> None:
 def _settings(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str | None]]:
     for name, field in model.model_fields.items():
         yield f"{prefix}.{name}", field.description
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _settings(field.annotation, f"{prefix}.{name}")
+        nested = field.annotation.__args__[0] if isinstance(field.annotation, UnionType) else field.annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            yield from _settings(nested, f"{prefix}.{name}")
 
 
 def test_every_setting_is_described_and_documented() -> None:

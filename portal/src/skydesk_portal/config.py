@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, SecretStr, Va
 
 from skydesk_portal.exceptions import ConfigError
 
-__all__ = ["GrantConfig", "PortalConfig", "PortalSettings", "QuotaConfig", "load_config"]
+__all__ = ["DistributedConfig", "GrantConfig", "PortalConfig", "PortalSettings", "QuotaConfig", "load_config"]
 
 
 class QuotaConfig(BaseModel):
@@ -44,6 +44,24 @@ class GrantConfig(BaseModel):
     active_jobs: NonNegativeInt = 0
     kept_jobs: NonNegativeInt = 0
     result_bytes: NonNegativeInt = 0
+
+
+class DistributedConfig(BaseModel):
+    """A Spark cluster that reads the parquet files of some releases."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    url: str = Field(pattern=r"^sc://[^/;@?#]+(/(;use_ssl=true)?)?$")
+    """Spark Connect server, `sc://host:port`, with `/;use_ssl=true` behind it where TLS stands before the server."""
+
+    token_file: Path
+    """File (mode 600) with the token that the server asks for (`spark.connect.authenticate.token`)."""
+
+    releases: dict[str, str] = Field(min_length=1)
+    """By name of a release its folder as the cluster sees it, such as `/data/releases/dr1` or `s3a://bucket/dr1`."""
+
+    local_rows: NonNegativeInt = 5_000_000
+    """A query that need not look at more rows of a table than this stays with the indexed engine."""
 
 
 class PortalConfig(BaseModel):
@@ -148,6 +166,9 @@ class PortalConfig(BaseModel):
     """Service that the search box asks for names of objects: the name is appended to this address, and the answer is
     that of Sesame of the CDS with `-oI`. None looks up no names, and nothing leaves the platform."""
 
+    distributed: DistributedConfig | None = None
+    """A Spark cluster that does the scans and joins of some releases; none without it."""
+
     request_bytes: int = Field(80_000_000, ge=10_000)
     """Largest request; files that are streamed to disk are not bound by it."""
 
@@ -180,6 +201,8 @@ class PortalSettings(BaseModel):
         The one local person when the platform serves nobody else.
     jobs_password
         Password of the job database, if one is configured.
+    distributed_token
+        Token of the distributed engine, if one is configured.
     portal
         What the configuration file says.
     """
@@ -193,6 +216,7 @@ class PortalSettings(BaseModel):
     epoch: Path | None = None
     local_user: str | None = None
     jobs_password: SecretStr | None = None
+    distributed_token: SecretStr | None = None
     portal: PortalConfig = PortalConfig()
 
     @property
@@ -248,8 +272,7 @@ def _read_section(path: Path) -> PortalConfig:
         raise ConfigError(f"{path}: portal.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _read_password(portal: PortalConfig) -> SecretStr | None:
-    path = portal.jobs_password_file
+def _read_secret(path: Path | None, setting: str) -> SecretStr | None:
     if path is None:
         return None
     try:
@@ -257,7 +280,7 @@ def _read_password(portal: PortalConfig) -> SecretStr | None:
             raise ConfigError(f"{path}: others may read this file; run: chmod 600 {path}")
         return SecretStr(path.read_text().strip())
     except OSError as error:
-        raise ConfigError(f"portal.jobs_password_file: {path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{setting}: {path} cannot be read: {error.strerror}") from error
 
 
 def load_config(environment: dict[str, str] | None = None) -> PortalSettings:
@@ -291,6 +314,10 @@ def load_config(environment: dict[str, str] | None = None) -> PortalSettings:
         hub_api=env.get("SKYDESK_HUB_API") or None,
         epoch=Path(epoch) if epoch else None,
         local_user=env.get("SKYDESK_LOCAL_USER") or None,
-        jobs_password=_read_password(portal),
+        jobs_password=_read_secret(portal.jobs_password_file, "portal.jobs_password_file"),
+        distributed_token=_read_secret(
+            portal.distributed.token_file if portal.distributed is not None else None,
+            "portal.distributed.token_file",
+        ),
         portal=portal,
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skydesk_portal.config import PortalSettings
 from skydesk_portal.exceptions import ConfigError
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.pipeline.pixels import PixelStore
-from skydesk_portal.pipeline.releases import ReleaseStore
+from skydesk_portal.pipeline.releases import ReleaseStore, engine_name
 from skydesk_portal.services.alerts import AlertService
 from skydesk_portal.services.batch import BatchExecutor, BatchService
 from skydesk_portal.services.bulk import BulkExecutor, BulkService
@@ -42,10 +42,12 @@ from skydesk_portal.services.uploads import UploadService
 from skydesk_portal.services.userimages import UserImageService
 from skydesk_portal.services.vospace import TransferExecutor, VospaceService
 from skydesk_portal.storage.duckdb_engine import DuckdbEngine
+from skydesk_portal.storage.engine import HomeEngine
 from skydesk_portal.storage.history import SqliteHistoryStore
 from skydesk_portal.storage.jobs import SqliteJobStore
 from skydesk_portal.storage.limits import Counters
 from skydesk_portal.storage.resultsets import ResultSetStore
+from skydesk_portal.storage.routed_engine import RoutedEngine
 from skydesk_portal.storage.sharing import ShareStore
 from skydesk_portal.storage.spill import SpillFolder
 from skydesk_portal.storage.tables import SqliteTableStore
@@ -53,6 +55,9 @@ from skydesk_portal.storage.userimages import UserImageStore
 from skydesk_portal.storage.vospace import NodePropertyStore
 from skydesk_portal.uws.runner import JobExecutor
 from skydesk_portal.uws.store import JobStore
+
+if TYPE_CHECKING:
+    from skydesk_portal.pipeline import Release
 
 __all__ = ["Factory", "create_factory"]
 
@@ -100,12 +105,20 @@ class Factory:
         """Return the tables of people."""
         return self._tables
 
-    def _open_engine(self, files: Mapping[str, Path]) -> DuckdbEngine:
+    def _open_engine(self, releases: Sequence[Release]) -> HomeEngine:
         portal = self.settings.portal
         spill = SpillFolder(self.settings.cache / "spill", portal.spill_mb) if portal.spill_mb else None
-        return DuckdbEngine(
+        files = {engine_name(release.name): release.duckdb_path for release in releases}
+        home = DuckdbEngine(
             files, threads=portal.engine_threads, memory_mb=portal.engine_memory_mb, spill=spill
         )
+        if portal.distributed is None:
+            return home
+        # Its client library is loaded only where it is used.
+        from skydesk_portal.storage.spark_releases import open_spark
+
+        spark = open_spark(portal.distributed, self.settings.distributed_token, releases)
+        return RoutedEngine(home, [spark], portal.distributed.local_rows)
 
     def create_release_store(self) -> ReleaseStore:
         """Return the releases."""

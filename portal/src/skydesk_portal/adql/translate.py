@@ -8,6 +8,7 @@ from typing import Protocol
 
 from sqlglot import exp
 
+from skydesk_portal.adql.engine_sql import list_calls, parse_engine_sql
 from skydesk_portal.adql.expressions import ExpressionWriter, Written
 from skydesk_portal.adql.grammar import list_keywords, parse_adql
 from skydesk_portal.adql.kinds import find_common
@@ -71,8 +72,16 @@ class EngineLimits(Protocol):
         """Whether WITH is served."""
 
     @property
+    def offset(self) -> bool:
+        """Whether OFFSET is served."""
+
+    @property
     def uploads(self) -> bool:
         """Whether uploaded tables are served."""
+
+    @property
+    def functions(self) -> frozenset[str] | None:
+        """Functions of the engine SQL that are served, in lower case; `None` for all."""
 
 
 def translate(
@@ -116,6 +125,8 @@ def translate(
         sql, columns = writer.write(tree, None)
     except RecursionError as error:
         raise QueryError("the query is nested too deeply") from error
+    if engine is not None and engine.functions is not None:
+        _check_functions(sql, engine.functions, writer.functions)
     top = _top_of(tree)
     if limit is not None or offset:
         rows = "" if limit is None else f" LIMIT {limit}"
@@ -130,6 +141,11 @@ def translate(
         tuple(writer.functions),
         list_keywords(tree),
     )
+
+
+def _check_functions(sql: str, served: frozenset[str], used: list[str]) -> None:
+    if list_calls(parse_engine_sql(sql)) - served:
+        raise QueryError(f"not all of the functions {', '.join(used)} can be used with these tables")
 
 
 def _top_of(tree: exp.Expression) -> int | None:
@@ -305,6 +321,8 @@ class _QueryWriter:
             node = tree.args.get(clause)
             if node is None:
                 continue
+            if word == "OFFSET":
+                self._require("offset", word, node)
             value = node.expression
             if not isinstance(value, exp.Literal) or value.is_string or not str(value.this).isdigit():
                 raise error_at(self.text, node, f"{'TOP' if word == 'LIMIT' else word} needs a whole number")

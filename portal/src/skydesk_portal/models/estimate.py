@@ -4,7 +4,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["QueryEstimate", "TableEstimate"]
+__all__ = ["Expectation", "ExpectedScan", "QueryEstimate", "TableEstimate"]
+
+
+@dataclass(frozen=True)
+class ExpectedScan:
+    """One table that a query reads.
+
+    Parameters
+    ----------
+    source
+        Name of the table in the engine.
+    rows
+        Rows that have to be looked at.
+    restricted
+        Whether the query looks at a part of the sky, or stops early.
+    filtered
+        Whether any condition stands on the table.
+    """
+
+    source: tuple[str, ...]
+    rows: int
+    restricted: bool
+    filtered: bool
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the engine expects.
+
+    Parameters
+    ----------
+    rows
+        Rows that come out, roughly; `None` if it cannot tell.
+    scans
+        Tables that are read, one entry each time.
+    pairs
+        Whether every row of something is compared with every row of something else.
+    """
+
+    rows: int | None
+    scans: tuple[ExpectedScan, ...]
+    pairs: bool
 
 
 @dataclass(frozen=True)
@@ -45,6 +86,8 @@ class QueryEstimate:
         What is read.
     warnings
         What the caller may want to change.
+    engine
+        Which engine would answer: ``indexed`` or ``distributed``.
     """
 
     rows: int | None
@@ -53,3 +96,4 @@ class QueryEstimate:
     result_bytes: int | None
     tables: tuple[TableEstimate, ...]
     warnings: tuple[str, ...]
+    engine: str = "indexed"

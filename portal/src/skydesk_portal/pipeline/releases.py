@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,14 @@ if TYPE_CHECKING:
     from skydesk_core.release import ColumnInfo as StoredColumn
     from skydesk_core.release import Release
 
-__all__ = ["ReleaseStore", "describe_column", "describe_release", "engine_name"]
+__all__ = [
+    "ParquetTable",
+    "ReleaseStore",
+    "describe_column",
+    "describe_parquet",
+    "describe_release",
+    "engine_name",
+]
 
 OBSCORE = "ObsCore"
 """Name of the image list inside a release."""
@@ -94,6 +103,51 @@ def describe_release(release: Release) -> SchemaInfo:
             )
         )
     return SchemaInfo(release.name, schema.description or release.manifest.title, "", tuple(tables))
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """A table of a release as parquet files.
+
+    Parameters
+    ----------
+    info
+        The table.
+    folder
+        Folder of its files, relative to the release's folder.
+    sky_fraction
+        Part of the sky that the files cover.
+    """
+
+    info: TableInfo
+    folder: str
+    sky_fraction: float
+
+
+def describe_parquet(release: Release) -> Iterator[ParquetTable]:
+    """Go through the tables of a release whose parquet files hold every row.
+
+    Rows without a position have no place in the HATS layout; a table that has some is left out.
+
+    Parameters
+    ----------
+    release
+        An opened release.
+
+    Yields
+    ------
+    ParquetTable
+        One table after the other.
+    """
+    infos = {table.name: table for table in describe_release(release).tables}
+    for entry in release.manifest.tables:
+        words = release.path / entry.parquet / "hats.properties"
+        if entry.name not in infos or entry.name == OBSCORE:
+            continue
+        found = dict(line.split("=", 1) for line in words.read_text().splitlines()) if words.exists() else {}
+        if int(found.get("hats_nrows", entry.rows)) == entry.rows:
+            fraction = float(found.get("moc_sky_fraction", 1.0))
+            yield ParquetTable(infos[entry.name], f"{entry.parquet}/dataset", min(fraction, 1.0))
 
 
 class ReleaseStore:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -21,13 +21,15 @@ from skydesk_portal.pipeline.releases import (
     PROVENANCE,
     ReleaseStore,
     describe_release,
-    engine_name,
 )
 from skydesk_portal.services.userimages import UserImageService
 from skydesk_portal.storage.caom import provide_caom
-from skydesk_portal.storage.duckdb_engine import DuckdbEngine
+from skydesk_portal.storage.engine import HomeEngine
 from skydesk_portal.storage.tables import SqliteTableStore
 from skydesk_portal.storage.tables_files import open_table
+
+if TYPE_CHECKING:
+    from skydesk_portal.pipeline import Release
 
 __all__ = ["CatalogService", "QueryView"]
 
@@ -137,7 +139,7 @@ class QueryView:
     """
 
     catalog: Catalog
-    engine: DuckdbEngine
+    engine: HomeEngine
     content: Mapping[str, pa.Table | ds.Dataset] = field(default_factory=dict)
 
     def content_of(self, tables: Iterable[TableInfo]) -> dict[str, pa.Table | ds.Dataset]:
@@ -154,7 +156,7 @@ class CatalogService:
     releases
         The releases.
     open_engine
-        Opens an engine on catalogue files.
+        Opens an engine on releases.
     url
         Public base address, for the links of the image list.
     tables
@@ -168,7 +170,7 @@ class CatalogService:
     def __init__(
         self,
         releases: ReleaseStore,
-        open_engine: Callable[[Mapping[str, Path]], DuckdbEngine],
+        open_engine: Callable[[Sequence[Release]], HomeEngine],
         url: str,
         tables: SqliteTableStore | None = None,
         tables_folder: Path = Path(),
@@ -183,7 +185,7 @@ class CatalogService:
         self._url = url
         self._lock = threading.Lock()
         self._stamp: object = None
-        self._engine: DuckdbEngine | None = None
+        self._engine: HomeEngine | None = None
         self._views: dict[frozenset[str], QueryView] = {}
 
     def view_for(self, identity: Identity) -> QueryView:
@@ -204,9 +206,7 @@ class CatalogService:
         with self._lock:
             if self._engine is None or self._stamp != self.releases.stamp:
                 # Queries that still run keep the old engine alive until they end.
-                self._engine = self._open_engine(
-                    {engine_name(release.name): release.duckdb_path for release in self.releases.list_all()}
-                )
+                self._engine = self._open_engine(self.releases.list_all())
                 self._stamp = self.releases.stamp
                 self._views, self._own = {}, {}
             if names not in self._views:
@@ -242,7 +242,7 @@ class CatalogService:
                 self._engine.close()
             self._engine, self._views, self._own = None, {}, {}
 
-    def _make_view(self, engine: DuckdbEngine, schemas: list[SchemaInfo]) -> QueryView:
+    def _make_view(self, engine: HomeEngine, schemas: list[SchemaInfo]) -> QueryView:
         key = hashlib.sha256("/".join(schema.name for schema in schemas).encode()).hexdigest()[:12]
         images = [table for schema in schemas for table in schema.tables if table.name == OBSCORE]
         listed = [replace(s, tables=tuple(t for t in s.tables if t.name != OBSCORE)) for s in schemas]
@@ -272,7 +272,7 @@ class CatalogService:
         engine.provide(own, _describe(catalog))
         return QueryView(catalog, engine)
 
-    def _unite(self, engine: DuckdbEngine, images: list[TableInfo], schema: str) -> TableInfo:
+    def _unite(self, engine: HomeEngine, images: list[TableInfo], schema: str) -> TableInfo:
         columns: dict[str, ColumnInfo] = {}
         for table in images:
             for column in table.columns:
@@ -290,7 +290,7 @@ class CatalogService:
                 f"CASE WHEN access_url LIKE '/%' THEN '{base}' || access_url ELSE access_url END"
             )
             sources.append((table.source, values))
-        engine.provide_union(schema, OBSCORE, sources)
+        engine.provide_view(schema, OBSCORE, _union_sql(sources))
         first = images[0]
         return TableInfo(
             "ivoa",
@@ -305,6 +305,19 @@ class CatalogService:
             dec_column=first.dec_column,
             has_index=all(table.has_index for table in images),
         )
+
+
+def _union_sql(sources: list[tuple[tuple[str, ...], dict[str, str]]]) -> str:
+    """Return SQL of one table of several releases: for each its name and, by column, the SQL of its value."""
+    parts = []
+    for source, columns in sources:
+        values = ", ".join(f"{sql} AS {_quote(name)}" for name, sql in columns.items())
+        parts.append(f"SELECT {values} FROM {'.'.join(map(_quote, source))}")
+    return " UNION ALL ".join(parts)
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _engine_type(column: ColumnInfo) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from skydesk_portal.models.estimate import QueryEstimate, TableEstimate
+from skydesk_portal.models.estimate import Expectation, QueryEstimate, TableEstimate
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.tables import ColumnInfo, TableInfo
 from skydesk_portal.models.tap import TapRequest
 from skydesk_portal.services.tap import PreparedQuery, TapService
-from skydesk_portal.storage.estimate import Expectation, count_rows, expect
+from skydesk_portal.storage.estimate import count_rows
 
 __all__ = ["EstimateService"]
 
@@ -69,9 +69,11 @@ class EstimateService:
         """
         prepared = self._tap.prepare(identity, request, files=files)
         engine, sql = prepared.view.engine, prepared.translation.sql
-        counted = count_rows(engine, sql, prepared.uploads, _COUNT_S)
+        choice = engine.choose(sql, prepared.uploads)
+        indexed = choice.capabilities.indexed
+        counted = count_rows(engine, sql, prepared.uploads, _COUNT_S) if indexed else None
         known = {table.source: table for table in prepared.translation.tables}
-        expected = expect(engine, sql, prepared.uploads, known)
+        expected = engine.expect(sql, prepared.uploads, known)
         rows = counted if counted is not None else expected.rows
         overflow = rows > prepared.maxrec if rows is not None else None
         if rows is not None:
@@ -84,6 +86,7 @@ class EstimateService:
             None if rows is None else rows * row_bytes,
             self._tables(prepared, expected),
             tuple(self._warnings(prepared, known, expected, overflow)),
+            choice.capabilities.name,
         )
 
     def _tables(self, prepared: PreparedQuery, expected: Expectation) -> tuple[TableEstimate, ...]:

@@ -10,7 +10,7 @@ from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import Job
 from skydesk_portal.models.tap import parse_tap_request
 from skydesk_portal.services.jobs import JobService
-from skydesk_portal.services.tap import TapService
+from skydesk_portal.services.tap import ENGINE_HEADER, TapService
 from skydesk_portal.uws.runner import JobContext
 
 __all__ = ["TapExecutor", "owner_of"]
@@ -61,5 +61,6 @@ class TapExecutor:
                     stream.cancel()
                     raise PortalError("the job was aborted")
                 out.write(chunk)
-        context.report(rows=stream.rows)
+        engine = stream.headers.get(ENGINE_HEADER)
+        context.report(rows=stream.rows, **({"engine": engine} if engine else {}))
         return [("result", path, stream.media_type)]

@@ -33,8 +33,11 @@ from skydesk_portal.vo.formats import choose_format
 from skydesk_portal.vo.uploads import UploadedTable
 from skydesk_portal.vo.votable import to_declared
 
-__all__ = ["PreparedQuery", "QueryResult", "TapService", "TapStream"]
+__all__ = ["ENGINE_HEADER", "PreparedQuery", "QueryResult", "TapService", "TapStream"]
 
+
+ENGINE_HEADER = "Skydesk-Engine"
+"""Header that tells which engine answered: ``indexed`` or ``distributed``."""
 
 _SPOOL_S = 48 * 3600
 """No query runs for so long."""
@@ -308,7 +311,7 @@ class TapService:
             media_type,
             infos={"QUERY": prepared.request.query},
             spool=self._spool,
-            headers=headers,
+            headers={**headers, ENGINE_HEADER: running.engine},
             sink=None if key is None else self._cache.create_writer(key),
             on_end=record,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,18 @@ import pyarrow.dataset as ds
 
 from skydesk_portal.exceptions import PortalError, QueryError, QueryTimeoutError, TooLargeError
 from skydesk_portal.log import get_logger
+from skydesk_portal.models.estimate import Expectation
 from skydesk_portal.models.tables import TableInfo
 from skydesk_portal.storage.cells import cells_around
 from skydesk_portal.storage.duckdb_functions import register_functions
-from skydesk_portal.storage.engine import EngineCapabilities
+from skydesk_portal.storage.engine import EngineCapabilities, EngineChoice
+from skydesk_portal.storage.estimate import expect
 from skydesk_portal.storage.spill import SpillFolder
 
 __all__ = ["DuckdbEngine", "DuckdbQuery"]
 
 BATCH_ROWS = 50_000
+CAPABILITIES = EngineCapabilities("indexed")
 
 
 def _quote(name: str) -> str:
@@ -89,6 +92,11 @@ class DuckdbQuery:
     def schema(self) -> pa.Schema:
         """Columns of the answer."""
         return self._reader.schema
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that answers."""
+        return CAPABILITIES.name
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Go through the rows in batches.
@@ -224,7 +232,36 @@ class DuckdbEngine:
     @property
     def capabilities(self) -> EngineCapabilities:
         """Everything that the front end can translate."""
-        return EngineCapabilities("duckdb")
+        return CAPABILITIES
+
+    def choose(self, sql: str, uploads: Collection[str] = ()) -> EngineChoice:
+        """Tell that this engine answers every query.
+
+        Parameters
+        ----------
+        sql, uploads
+            The query and the tables that come with it.
+        """
+        return EngineChoice(CAPABILITIES)
+
+    def expect(
+        self,
+        sql: str,
+        uploads: Mapping[str, pa.Table | ds.Dataset],
+        tables: Mapping[tuple[str, ...], TableInfo],
+    ) -> Expectation:
+        """Read from the engine's plan what a query would read and give.
+
+        Parameters
+        ----------
+        sql
+            SQL that the front end made.
+        uploads
+            Tables by their name in the SQL.
+        tables
+            What is known of the tables, by their name in the engine.
+        """
+        return expect(self, sql, uploads, tables)
 
     def provide(self, tables: tuple[TableInfo, ...], content: Mapping[str, pa.Table]) -> None:
         """Keep small tables of the platform under the sources their descriptions name.
@@ -249,26 +286,6 @@ class DuckdbEngine:
                     cursor.unregister("provided")
             finally:
                 cursor.close()
-
-    def provide_union(
-        self, schema: str, name: str, sources: list[tuple[tuple[str, ...], dict[str, str]]]
-    ) -> None:
-        """Keep a view over one table of several releases.
-
-        Parameters
-        ----------
-        schema, name
-            Where the view goes, in the in-memory database.
-        sources
-            For each release the table's name and, by column, the SQL of its value.
-        """
-        parts = [
-            "SELECT "
-            + ", ".join(f"{sql} AS {_quote(column)}" for column, sql in columns.items())
-            + f" FROM {'.'.join(map(_quote, source))}"
-            for source, columns in sources
-        ]
-        self.provide_view(schema, name, " UNION ALL ".join(parts))
 
     def provide_view(self, schema: str, name: str, sql: str) -> None:
         """Keep a view.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from skydesk_portal.exceptions import QueryTimeoutError
+from skydesk_portal.models.estimate import Expectation, ExpectedScan
 from skydesk_portal.models.tables import TableInfo
 from skydesk_portal.storage.engine import QueryEngine
 
-__all__ = ["Expectation", "ExpectedScan", "count_rows", "expect"]
+__all__ = ["count_rows", "expect"]
 
 _GROUP_ROWS = 122_880
 """Rows that the engine reads or skips together."""
@@ -23,47 +23,6 @@ _PLAN_S = 10.0
 _RANGE = re.compile(r"(?:[()\s]|\bAND\b|\bOR\b|\"?hp29\"? (?:>=|<=|=|>|<) -?\d+(?:\.0)?)+\Z")
 _NUMBER = re.compile(r"-?\d+\Z|'\w*'\Z")
 _BOUND = re.compile(r"hp29\"? (>=|<=|=|>|<) (-?\d+)")
-
-
-@dataclass(frozen=True)
-class ExpectedScan:
-    """One table that a query reads.
-
-    Parameters
-    ----------
-    source
-        Name of the table in the engine.
-    rows
-        Rows that have to be looked at.
-    restricted
-        Whether the query looks at a part of the sky, or stops early.
-    filtered
-        Whether any condition stands on the table.
-    """
-
-    source: tuple[str, ...]
-    rows: int
-    restricted: bool
-    filtered: bool
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What the engine expects.
-
-    Parameters
-    ----------
-    rows
-        Rows that come out, roughly; `None` if it cannot tell.
-    scans
-        Tables that are read, one entry each time.
-    pairs
-        Whether every row of something is compared with every row of something else.
-    """
-
-    rows: int | None
-    scans: tuple[ExpectedScan, ...]
-    pairs: bool
 
 
 def _read(

@@ -1,0 +1,152 @@
+"""The session with a Spark Connect server: who we are, what the server is told, what it has to know of the files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from skydesk_portal.exceptions import PortalError, UpstreamError
+from skydesk_portal.log import get_logger
+
+if TYPE_CHECKING:
+    from pyspark.sql.connect.session import SparkSession
+
+__all__ = ["AWAY", "SparkConnection", "is_private"]
+
+AWAY = "the distributed engine of this release does not answer; queries by position or identifier go on"
+"""What people are told when there is no server."""
+
+
+_SETTINGS = {
+    "spark.sql.ansi.enabled": "true",  # a number out of range is an error, not NULL
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.runSQLOnFiles": "false",
+    # ORDER BY with the million rows that a query may return would be collected whole from each partition.
+    "spark.sql.execution.topKSortFallbackThreshold": "10000",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
+}
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_LOST = (
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "UNAUTHENTICATED",
+    "INVALID_HANDLE",
+    "RETRIES_EXCEEDED",
+    "SESSION_CHANGED",
+    "NO_ACTIVE_SESSION",
+    "Connection refused",
+    "SparkContext was shut down",
+    "stopped SparkContext",
+)
+
+
+class SparkConnection:
+    """One session with a server, opened when it is first needed.
+
+    Parameters
+    ----------
+    url
+        Address of the server, ``sc://host:port``, with ``/;use_ssl=true`` where TLS stands before it.
+    token
+        What the server asks for.
+    """
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self._url = url
+        self._token = token
+        self._lock = threading.Lock()
+        self._session: SparkSession | None = None
+
+    @staticmethod
+    def is_lost(error: BaseException) -> bool:
+        """Tell whether an error means that there is no server, or none that knows the session."""
+        text = str(error)
+        return any(word in text for word in _LOST)
+
+    def open(self, folders: Mapping[str, str]) -> SparkSession:
+        """Return the session; a new one is told of the tables.
+
+        Parameters
+        ----------
+        folders
+            Folder of parquet files by the name of the view over it.
+
+        Raises
+        ------
+        UpstreamError
+            If the server does not answer or does not know the token.
+        """
+        with self._lock:
+            if self._session is None:
+                session = None
+                try:
+                    session = self._connect()
+                    for name, folder in folders.items():
+                        session.read.parquet(folder).createOrReplaceTempView(name)
+                except Exception as error:
+                    if session is not None:
+                        with suppress(Exception):
+                            session.client.close()
+                    get_logger().error("no session with the distributed engine", error=str(error)[:500])
+                    if self.is_lost(error):
+                        raise UpstreamError(AWAY) from error
+                    raise PortalError(
+                        "the distributed engine cannot read the files of this release"
+                    ) from error
+                self._session = session
+            return self._session
+
+    def _connect(self) -> SparkSession:
+        import grpc
+        from pyspark.sql.connect.client import DefaultChannelBuilder
+        from pyspark.sql.connect.client.retries import DefaultPolicy
+        from pyspark.sql.connect.session import SparkSession
+
+        class Channel(DefaultChannelBuilder):
+            """Sends a token without TLS to this machine only, under whatever name."""
+
+            def toChannel(self) -> grpc.Channel:  # noqa: N802  # a name of the client library
+                if self.token is None or self.use_ssl:
+                    return super().toChannel()
+                credentials = grpc.composite_channel_credentials(
+                    grpc.local_channel_credentials(), grpc.access_token_call_credentials(self.token)
+                )
+                return self._secure_channel(self.endpoint, credentials)
+
+        channel = Channel(self._url)
+        if self._token is not None:
+            channel.set("token", self._token)
+        channel.set("user_id", "skydesk")
+        session = SparkSession.builder.channelBuilder(channel).create()
+        # By default the client tries for ten minutes.
+        session.client.set_retry_policies([DefaultPolicy(max_retries=3, max_backoff=1000)])
+        if str(session.conf.get("spark.sql.runSQLOnFiles")).lower() != "false":
+            get_logger().warning(
+                "the distributed engine reads files by their path: set spark.sql.runSQLOnFiles=false"
+            )
+        for name, value in _SETTINGS.items():
+            session.conf.set(name, value)
+        return session
+
+    def forget(self) -> None:
+        """Give back the session; the next query opens a new one."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            threading.Thread(target=_release, args=(session,), daemon=True).start()
+
+
+def _release(session: SparkSession) -> None:
+    with suppress(Exception):
+        session.client.release_session()
+    with suppress(Exception):
+        session.client.close()
+
+
+def is_private(url: str) -> bool:
+    """Tell whether nobody on the way to a server reads what is sent: it is on this machine, or TLS is asked for."""
+    return urlsplit(url).hostname in _LOOPBACK or "use_ssl=true" in url.lower()
