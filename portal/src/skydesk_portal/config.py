@@ -123,8 +123,8 @@ class PortalConfig(BaseModel):
     engine_threads: int = Field(2, ge=1, le=256)
     """Threads of the catalogue engine in one process."""
 
-    engine_memory_mb: int = Field(2000, ge=100)
-    """Memory limit of the catalogue engine in one process."""
+    engine_memory_mb: int = Field(1200, ge=100)
+    """Memory limit of the catalogue engine in one process; the process itself takes up to 800 MB besides."""
 
     spill_mb: int = Field(8000, ge=0)
     """Disk that the catalogue engine of one process may use for what does not fit into its memory; 0 forbids that."""

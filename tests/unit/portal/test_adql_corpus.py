@@ -41,7 +41,12 @@ NOT_ADQL = {
     26: "must be in GROUP BY",
     28: "HAVING needs GROUP BY",
 }
-"""Common cases that other engines allow or that the corpus only resolves the names of."""
+"""Common cases that the corpus only resolves the names of; each is wrong in ADQL, which follows SQL-92 there.
+
+A column outside the aggregates of a grouped query must be a grouping column (2, 4, 16, 25, 26, 28), an aggregate is no
+value of WHERE (18), a table is not seen by the one that it stands beside (21). Operations on bits are those of MySQL: in
+PostgreSQL the same text is refused as well, because a power is no whole number (3, 5).
+"""
 
 OTHER_LANGUAGES = {
     "mysql_tests": {

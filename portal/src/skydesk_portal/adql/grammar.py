@@ -109,6 +109,7 @@ class _Adql(Dialect):
 
 
 _DIALECT = _Adql()
+_MOST_WORDS = 100_000
 _NESTING = 60
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _SETS = frozenset({TokenType.UNION, TokenType.EXCEPT, TokenType.INTERSECT})
@@ -224,6 +225,12 @@ def _check_tokens(text: str, found: list[Token]) -> list[Token]:
         found = found[:-1]
     if not found:
         raise QueryError("the query is empty")
+    if len(found) > _MOST_WORDS:
+        # Each becomes several objects in memory, and lists are what such queries consist of.
+        place = found[_MOST_WORDS]
+        raise _fail(
+            text, place, f"more than {_MOST_WORDS} words and signs: send long lists as an uploaded table"
+        )
     depth = 0
     for i, token in enumerate(found):
         kind = token.token_type

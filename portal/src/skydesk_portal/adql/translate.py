@@ -25,6 +25,11 @@ _REFUSED_CLAUSES = (
 )  # fmt: skip
 
 
+_MOST_COLUMNS = 2000
+_MOST_COLUMNS_IN_ALL = 8000
+_MOST_TABLES = 300
+
+
 @dataclass(frozen=True)
 class Translation:
     """A query that may be run.
@@ -162,10 +167,13 @@ class _QueryWriter:
         self.tables: list[TableInfo] = []
         self.used: list[str] = []
         self.keys = 0
+        self.selected = 0
         self.named: list[dict[str, tuple[str, list[OutColumn]]]] = []
 
     def _key(self) -> str:
         self.keys += 1
+        if self.keys > _MOST_TABLES:
+            raise QueryError(f"more than {_MOST_TABLES} tables and sub-queries in one query")
         return f"t{self.keys}"
 
     def _require(self, feature: str, words: str, node: exp.Expression) -> None:
@@ -490,7 +498,18 @@ class _QueryWriter:
                 taken.add(name.lower())
                 items.append(sql)
                 columns.append(replace(column, name=name))
+                self._count_column(len(items), node)
         return items, columns
+
+    def _count_column(self, number: int, node: exp.Expression) -> None:
+        # A column costs the engine and the writers up to 100 kB, whatever its rows hold.
+        self.selected += 1
+        if number > _MOST_COLUMNS:
+            raise error_at(self.text, node, f"more than {_MOST_COLUMNS} columns in one SELECT")
+        if self.selected > _MOST_COLUMNS_IN_ALL:
+            raise error_at(
+                self.text, node, f"more than {_MOST_COLUMNS_IN_ALL} columns in the sub-queries of one query"
+            )
 
     def _expand(
         self, node: exp.Expression, scope: Scope, writer: ExpressionWriter, count: int

@@ -27,10 +27,33 @@ __all__ = ["DuckdbEngine", "DuckdbQuery"]
 
 BATCH_ROWS = 50_000
 CAPABILITIES = EngineCapabilities("indexed")
+_BATCH_VALUES = 4_000_000
+_TEXT_ROWS = 2048
+_TEXT_BYTES = 50_000
+_TOO_LONG = "skydesk: a row with too much text"
 
 
 def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _size_of(name: str, kind: str) -> str | None:
+    """Return the expression for the bytes of a value, `None` for types of a fixed size."""
+    column = _quote(name)
+    if kind == "VARCHAR":
+        return f"coalesce(strlen({column}), 0)"
+    if kind == "BLOB":
+        return f"coalesce(octet_length({column}), 0)"
+    return f"coalesce(8 * len({column}), 0)" if kind.endswith("[]") else None
+
+
+def _bound_rows(sql: str, sizes: list[tuple[str, str]]) -> str:
+    """Let a query fail when a row is longer than any batch of such rows may be."""
+    total, first = " + ".join(size for _, size in sizes), _quote(sizes[0][0])
+    return (
+        f"SELECT * REPLACE (CASE WHEN {total} > {_TEXT_BYTES} THEN error('{_TOO_LONG}') ELSE {first} END AS {first}) "
+        f"FROM ({sql}) AS answer"
+    )
 
 
 def explain_failure(error: duckdb.Error) -> PortalError:
@@ -38,6 +61,10 @@ def explain_failure(error: duckdb.Error) -> PortalError:
     if isinstance(error, duckdb.OutOfMemoryException):
         return TooLargeError(
             "the query needs more memory than one query may use: restrict it or select fewer columns"
+        )
+    if _TOO_LONG in str(error):
+        return TooLargeError(
+            f"a row of the answer has more than {_TEXT_BYTES} bytes of text or numbers in arrays"
         )
     if isinstance(error, duckdb.ConversionException):
         return QueryError(
@@ -80,7 +107,17 @@ class DuckdbQuery:
         try:
             if self._stop:
                 raise self._stopped()
-            self._reader = self._cursor.sql(sql).to_arrow_reader(BATCH_ROWS)
+            relation = self._cursor.sql(sql)
+            sizes = [
+                (name, size)
+                for name, kind in zip(relation.columns, relation.types, strict=True)
+                if (size := _size_of(name, str(kind))) is not None
+            ]
+            # A batch of very many columns, or of long texts, would not fit into memory.
+            rows = min(BATCH_ROWS, _BATCH_VALUES // max(1, len(relation.columns)))
+            if sizes and not sql.startswith("EXPLAIN"):
+                relation, rows = self._cursor.sql(_bound_rows(sql, sizes)), min(rows, _TEXT_ROWS)
+            self._reader = relation.to_arrow_reader(rows)
         except duckdb.Error as error:
             self.close()
             raise self._explain(error) from error
@@ -197,12 +234,15 @@ class DuckdbEngine:
         releases: Mapping[str, Path],
         *,
         threads: int = 2,
-        memory_mb: int = 2000,
+        memory_mb: int = 1200,
         spill: SpillFolder | None = None,
     ) -> None:
         config: dict[str, str | bool | int | float | list[str]] = {
             "threads": threads,
             "memory_limit": f"{memory_mb}MB",
+            # What a query has given back goes to the system within a second, not to the next query.
+            "allocator_background_threads": True,
+            "allocator_flush_threshold": "16MB",
             "python_enable_replacements": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

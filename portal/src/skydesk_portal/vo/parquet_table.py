@@ -13,6 +13,9 @@ from skydesk_portal.vo.votable import VOTableWriter, arrow_type, to_declared
 
 __all__ = ["ArrowWriter", "ParquetWriter"]
 
+_GROUP_ROWS = 50_000
+_GROUP_BYTES = 64_000_000
+
 
 class _Outlet(io.RawIOBase):
     """A file that can only be written, and hands on what was written since it was last asked."""
@@ -93,7 +96,7 @@ class ArrowWriter:
 
 
 class ParquetWriter:
-    """Writes parquet with the VOTable header in the metadata of the file, one row group a batch.
+    """Writes parquet with the VOTable header in the metadata of the file, small batches joined into row groups.
 
     Parameters
     ----------
@@ -118,6 +121,7 @@ class ParquetWriter:
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._outlet, mode="w"), self._schema, compression="zstd"
         )
+        self._waiting: list[pa.RecordBatch] = []
 
     def begin(self) -> bytes:
         """Return the magic number."""
@@ -126,14 +130,24 @@ class ParquetWriter:
     def rows(self, batch: pa.RecordBatch) -> bytes:
         """Return some rows."""
         declared = to_declared(batch, self.columns)
-        self._writer.write_batch(pa.RecordBatch.from_arrays(declared.columns, schema=self._schema))
+        self._waiting.append(pa.RecordBatch.from_arrays(declared.columns, schema=self._schema))
+        full = sum(one.num_rows for one in self._waiting) >= _GROUP_ROWS
+        if full or sum(one.nbytes for one in self._waiting) >= _GROUP_BYTES:
+            self._write_group()
         return self._outlet.take()
+
+    def _write_group(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting))
+            self._waiting = []
 
     def finish(self, *, overflow: bool = False, error: str | None = None) -> Iterator[bytes]:
         """Go through the footer, in which ``QUERY_STATUS`` tells of an overflow."""
+        self._write_group()
         self._writer.add_key_value_metadata({"QUERY_STATUS": "OVERFLOW" if overflow else "OK"})
         self._writer.close()
         yield self._outlet.take()
 
     def close(self) -> None:
-        """Give back nothing: row groups are handed on as soon as they are written."""
+        """Forget the rows that wait for their row group."""
+        self._waiting = []
