@@ -147,7 +147,7 @@ def test_a_file_belongs_to_its_person(client, home):
 
 
 def test_an_image_in_the_home_folder_opens_by_its_path(client, home):
-    own = home / "users" / "anna" / "deep"
+    own = home / "users" / "anna" / "home" / "deep"
     own.mkdir(parents=True, exist_ok=True)
     fits.PrimaryHDU(np.full((5, 6), 3.5, np.float64)).writeto(own / "mine.fits", overwrite=True)
     answer = client.get("/portal/app/fitsfiles/open?path=deep/mine.fits")

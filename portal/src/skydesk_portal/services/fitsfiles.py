@@ -129,7 +129,10 @@ class FitsFiles:
         home = self._home(identity)
         home.mkdir(parents=True, exist_ok=True)
         self._files.check_scope(identity)
-        with self._files.open_for(identity, f"{identity.name}/{path}") as content, tempfile.NamedTemporaryFile(dir=home) as file:
+        with (
+            self._files.open_for(identity, f"{identity.name}/{path}") as content,
+            tempfile.NamedTemporaryFile(dir=home) as file,
+        ):
             self.check_size(content.size_bytes)
             key = _copy(content.stream, file)
             return self._keep(home, Path(file.name), key, content.name, content.size_bytes)
