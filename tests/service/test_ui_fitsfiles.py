@@ -107,6 +107,12 @@ def test_every_real_image_opens_with_its_pixels_and_its_sky(client):
             if meta["wcs"] and not meta["sky_by_request"]:
                 shown = SkyCoord(*evaluate_wcs(meta["wcs"], np.array([x]), np.array([y])), unit="deg")[0]
                 assert shown.separation(true).mas < 10, path.name
+        cut = client.get(f"/portal/app/tiles/my-files/{image_id}/cutout.fits?x0=20&y0=30&x1=40&y1=9999")
+        with fits.open(io.BytesIO(cut.content)) as part:
+            assert np.array_equal(part[0].data, data[30:, 20:41], equal_nan=True)
+            if wcs.has_celestial and meta["wcs"]:
+                here = WCS(part[0].header).pixel_to_world(3, 4).icrs
+                assert here.separation(wcs.pixel_to_world(23, 34).icrs).mas < 0.01
         assert wcs.has_celestial == (meta["wcs"] is not None or meta["sky_by_request"])
 
 

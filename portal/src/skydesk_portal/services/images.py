@@ -48,7 +48,7 @@ _DEFAULT_TABLES = {
     "difference_image": ("DiaSource", "DiaObject", "Object"),
 }
 _AB_ZERO_NJY = 31.4
-_MAX_SOURCES = 200_000
+_MAX_SOURCES = 1_000_000
 _OPEN_PYRAMIDS = 32
 _OUTLINE_STEPS = 4
 
@@ -267,7 +267,7 @@ class ImageService:
             self._rows[key] = tuple(rows)
         return self._rows[key]
 
-    def get_pyramid(self, identity: Identity, release: str, dataset_id: str) -> Pyramid | FocalPlane:
+    def get_pyramid(self, identity: Identity, release: str, dataset_id: str) -> Pyramid:
         """Open the pyramid of an image; the first look at a visit image builds it.
 
         Parameters
@@ -291,8 +291,6 @@ class ImageService:
         """
         if release == OWN_IMAGES:
             return self.files.get_pyramid(identity, dataset_id)
-        if visit := parse_visit_id(dataset_id):
-            return self._get_focal_plane(identity, release, *visit)
         try:
             key = (release, str(UUID(dataset_id)))
         except ValueError as error:
@@ -309,6 +307,12 @@ class ImageService:
                 self._open.popitem(last=False)
         return pyramid
 
+    def get_view(self, identity: Identity, release: str, dataset_id: str) -> Pyramid | FocalPlane:
+        """Open what can be shown as one image: an image, or the focal plane of a visit; as `get_pyramid`."""
+        if visit := parse_visit_id(dataset_id):
+            return self._get_focal_plane(identity, release, *visit)
+        return self.get_pyramid(identity, release, dataset_id)
+
     def _get_focal_plane(self, identity: Identity, release: str, dataset_type: str, visit: int) -> FocalPlane:
         """Put the images of a visit together; the detectors' own pyramids are opened when they are looked at."""
         rows = [
@@ -324,12 +328,7 @@ class ImageService:
                 return found
 
         def opener(row: ImageRow) -> Callable[[], Pyramid]:
-            def open_one() -> Pyramid:
-                opened = self.get_pyramid(identity, release, row.dataset_id)
-                assert not isinstance(opened, FocalPlane)
-                return opened
-
-            return open_one
+            return lambda: self.get_pyramid(identity, release, row.dataset_id)
 
         members = [Member(f"{r.detector}", np.array(r.outline), opener(r)) for r in rows]
         first = self.get_pyramid(identity, release, rows[len(rows) // 2].dataset_id)
@@ -362,7 +361,7 @@ class ImageService:
         dict
             The form that ``viewer/src/tiles.ts`` declares as ``ImageMeta``.
         """
-        pyramid = self.get_pyramid(identity, release, dataset_id)
+        pyramid = self.get_view(identity, release, dataset_id)
         dataset_type = str(pyramid.meta.get("dataset_type") or "")
         data_id = {k: v for k, v in (pyramid.meta.get("data_id") or {}).items() if v is not None}
         tables: list[str] = []
@@ -411,7 +410,7 @@ class ImageService:
         The polynomial that the viewer has is exact for the images of releases; images out of people's own files may
         have mappings that no polynomial follows.
         """
-        pyramid = self.get_pyramid(identity, release, dataset_id)
+        pyramid = self.get_view(identity, release, dataset_id)
         if release == OWN_IMAGES and not isinstance(pyramid, FocalPlane):
             return find_sky(pyramid, x, y)
         if pyramid.wcs_fit is None:
@@ -446,7 +445,7 @@ class ImageService:
         Tile
             Little-endian float32 or, for the mask, uint32, 256 × 256.
         """
-        pyramid = self.get_pyramid(identity, release, dataset_id)
+        pyramid = self.get_view(identity, release, dataset_id)
         etag = hashlib.sha256(
             f"{release}/{dataset_id}/{pyramid.meta['version']}/{plane}/{zxy}".encode()
         ).hexdigest()[:24]
@@ -462,7 +461,7 @@ class ImageService:
         self, identity: Identity, release: str, dataset_id: str, x: int, y: int
     ) -> tuple[float, float, int]:
         """Read value, variance and mask of one native pixel (0-based array coordinates)."""
-        pyramid = self.get_pyramid(identity, release, dataset_id)
+        pyramid = self.get_view(identity, release, dataset_id)
         ny, nx = pyramid.shape
         if not (0 <= x < nx and 0 <= y < ny):
             raise UsageError(f"pixel ({x}, {y}) lies outside the image of {nx} x {ny} pixels")
@@ -485,7 +484,7 @@ class ImageService:
             array pixels) and AB magnitude as float32 each.
         """
         info = self._find_table(identity, release, table)
-        pyramid = self.get_pyramid(identity, release, dataset_id)
+        pyramid = self.get_view(identity, release, dataset_id)
         if pyramid.wcs_fit is None:
             raise NotFoundError("this image has no sky coordinates, so nothing can be drawn over it")
         flux = self._flux_column(info, pyramid.band)

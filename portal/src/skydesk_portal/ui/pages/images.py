@@ -154,7 +154,9 @@ class _Chooser:
         detectors = sorted(
             {r.detector for r in here if _place_of(r) == _place_of(row) and r.detector is not None}
         )
-        options = [*detectors, _ALL] if len(detectors) > 1 else detectors or [None]
+        options: list[int | str | None] = [*detectors] or [None]
+        if len(detectors) > 1:
+            options.append(_ALL)
         value = _ALL if whole and _ALL in options else row.detector
         self.detector.param.update(options=options, value=value, visible=bool(detectors))
         self._quiet = False
