@@ -188,7 +188,7 @@ def test_a_truncated_image_and_a_broken_wcs_do_not_break_anything(client):
         answer = client.get(f"/portal/app/tiles/my-files/{body['first']}/meta")
         assert answer.status_code == 400
         assert answer.json()["detail"]
-    header = fits.Header({"CTYPE1": "RA---XXX", "CTYPE2": "DEC--TAN", "CRVAL1": 1.0, "CRVAL2": 2.0})
+    header = fits.Header({"CTYPE1": "RA---QQQ", "CTYPE2": "DEC--TAN", "CRVAL1": 1.0, "CRVAL2": 2.0})
     body = send(client, as_bytes(fits.PrimaryHDU(np.ones((9, 9), np.float32), header))).json()
     meta = describe(client, body["first"])
     assert meta["wcs"] is None

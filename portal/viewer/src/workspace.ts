@@ -196,7 +196,10 @@ export class Workspace implements Host {
       if (state.low !== undefined) Object.assign(this.view.display, { low, high });
       this.changed();
     }
-    for (const other of state?.others ?? []) await this.addImage(...this.reference(other, meta.release));
+    for (const other of state?.others ?? []) {
+      await this.addImage(...this.reference(other, meta.release))
+        .catch((error: Error) => this.say(`An image of this address cannot be shown: ${error.message}.`, 6000));
+    }
     const layout = LAYOUTS.find((l) => l === state?.layout);
     if (layout) this.comparison.setLayout(layout);
     this.moved();
@@ -215,7 +218,9 @@ export class Workspace implements Host {
 
   /** Open an image beside the others; it takes over how they look. */
   async addImage(release: string, id: string): Promise<void> {
+    this.say("Opening the image…");
     const meta = await fetchMeta(this.base, release, id);
+    this.say("");
     const leader = this.pane;
     const made = this.makePane();
     made.view.open(this.base, meta);
