@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
+from bench.image_view import measure_image_view
 from bench.record import Measurement
 from bench.stack import Stack, run_skydesk
 
@@ -45,6 +46,7 @@ def measure_browser(stack: Stack) -> list[Measurement]:
         page.goto(f"{stack.url}/portal/app/images")
         page.locator(PAINTED).first.wait_for(timeout=LIMIT_MS)
         image_ms = 1e3 * (time.perf_counter() - begun)
+        view = measure_image_view(page, f"{stack.url}/portal/app")
     return [
         Measurement(
             "sign_in_to_lab",
@@ -55,6 +57,7 @@ def measure_browser(stack: Stack) -> list[Measurement]:
             12.6,
         ),
         Measurement("first_image_paint", image_ms, "ms", "image page: request → first image painted"),
+        *view,
     ]
 
 

@@ -77,6 +77,32 @@ def picture(page: Page) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), int)
 
 
+def wait_until(page: Page, holds, what: str) -> None:
+    """Look again until something holds; drawing has no end that the page could wait for."""
+    for _ in range(300):
+        if holds():
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(what)
+
+
+def wait_for_picture(page: Page, expected: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
+    """Wait until the pixels of the view from a corner on are those expected, but for rounding; return them."""
+    best = np.zeros(0)
+    for _ in range(150):
+        shown = picture(page)
+        # The element may begin between two pixels of the page: the cut of the screenshot is then rounded.
+        tops = (corner[0] - 1, corner[0], corner[0] + 1)
+        right = corner[1] + expected.shape[1]
+        parts = [shown[top : top + expected.shape[0], corner[1] : right] for top in tops]
+        best = min(parts, key=lambda part: np.abs(part - expected).mean())
+        if np.quantile(np.abs(best - expected), 0.99) <= 1:
+            return best
+        page.wait_for_timeout(100)
+    off = np.quantile(np.abs(best - expected), [0.5, 0.9, 0.99, 1])
+    pytest.fail(f"the picture is not the expected one: quantiles of the difference are {off}")
+
+
 @pytest.mark.requirement("DMS-PRTL-REQ-0074")
 def test_brightness_and_orientation_change_without_a_request_and_are_in_the_address(page, portal, found):
     open_image(page, portal, f"release=demo&id={found['visit_image'][0][0]}")
@@ -87,13 +113,13 @@ def test_brightness_and_orientation_change_without_a_request_and_are_in_the_addr
     pictures = [picture(page)]
 
     def changed() -> None:
-        for _ in range(100):
-            now = picture(page)
-            if np.abs(now - pictures[-1]).mean() > 0.3:
-                pictures.append(now)
-                return
-            page.wait_for_timeout(50)
-        pytest.fail("the picture did not change")
+        pictures.append(pictures[-1])
+
+        def differs() -> bool:
+            pictures[-1] = picture(page)
+            return bool(np.abs(pictures[-1] - pictures[-2]).mean() > 0.3)
+
+        wait_until(page, differs, "the picture did not change")
 
     for stretch in ("gamma", "histogram"):
         page.get_by_label("Stretch", exact=True).select_option(stretch)
@@ -132,8 +158,12 @@ def test_brightness_and_orientation_change_without_a_request_and_are_in_the_addr
     expect(page.get_by_label("Plane", exact=True)).to_have_value("signal to noise")
     page.keyboard.press("Escape")
     assert page.get_by_label("Stretch", exact=True).input_value() == "histogram"
-    width = before.shape[1]
-    assert np.median(np.abs(picture(page) - before)[:, width // 2 :]) <= 2
+    right = before.shape[1] // 2
+
+    def restored() -> bool:
+        return bool(np.median(np.abs(picture(page) - before)[:, right:]) <= 2)
+
+    wait_until(page, restored, "the address does not restore the picture")
 
 
 def test_extremes_of_the_limits_are_those_of_all_pixels(page, portal, found):
@@ -147,7 +177,6 @@ def test_extremes_of_the_limits_are_those_of_all_pixels(page, portal, found):
         assert float(page.get_by_label(name).input_value()) == pytest.approx(float(value), rel=1e-4)
 
 
-@pytest.mark.requirement("DMS-PRTL-REQ-0083")
 def test_the_readout_shows_what_was_chosen_and_keeps_the_choice(page, portal, found):
     dataset_id, image = found["visit_image"][0]
     open_image(page, portal, f"release=demo&id={dataset_id}&x=260&y=240&r=0.25")
@@ -184,7 +213,7 @@ def test_the_readout_shows_what_was_chosen_and_keeps_the_choice(page, portal, fo
     expect(page.get_by_label("Galactic")).to_be_checked()
 
 
-@pytest.mark.requirement("DMS-PRTL-REQ-0084")
+@pytest.mark.requirement("DMS-PRTL-REQ-0085")
 @pytest.mark.requirement("DMS-PRTL-REQ-0097")
 def test_measurements_are_those_of_numpy_scipy_sep_and_astropy(page, portal, found):
     import sep
@@ -264,7 +293,7 @@ def test_measurements_are_those_of_numpy_scipy_sep_and_astropy(page, portal, fou
     assert shown == pytest.approx(float(error[0]), rel=0.01)
 
 
-@pytest.mark.requirement("DMS-PRTL-REQ-0100")
+@pytest.mark.requirement("DMS-PRTL-REQ-0101")
 def test_ds9_regions_come_in_and_go_out_and_a_coverage_map_is_drawn(page, portal, found, tmp_path):
     dataset_id, image = found["deep_coadd"][0]
     open_image(page, portal, f"release=demo&id={dataset_id}&r=1")
@@ -297,7 +326,6 @@ def test_ds9_regions_come_in_and_go_out_and_a_coverage_map_is_drawn(page, portal
 
 
 @pytest.mark.requirement("DMS-PRTL-REQ-0069")
-@pytest.mark.requirement("DMS-PRTL-REQ-0045")
 def test_sheets_psf_and_files_of_an_image(page, portal, found):
     dataset_id, image = found["visit_image"][0]
     open_image(page, portal, f"release=demo&id={dataset_id}&x=300&y=200&r=0.5")
@@ -323,8 +351,6 @@ def test_sheets_psf_and_files_of_an_image(page, portal, found):
     expect(page.locator(".sheet pre")).to_contain_text(dataset_id)
 
 
-@pytest.mark.requirement("DMS-PRTL-REQ-0073")
-@pytest.mark.requirement("DMS-PRTL-REQ-0096")
 def test_a_difference_on_another_grid_is_that_of_interpolated_pixels(page, portal, found):
     from scipy.ndimage import map_coordinates
 
@@ -356,6 +382,7 @@ def test_a_difference_on_another_grid_is_that_of_interpolated_pixels(page, porta
     assert checked >= 2
 
 
+@pytest.mark.requirement("DMS-PRTL-REQ-0073")
 def test_several_images_stay_on_the_same_sky_and_blink_without_a_request(page, portal, found):
     first, second = found["visit_image"][0][0], found["deep_coadd"][0][0]
     open_image(page, portal, f"release=demo&id={first}&with={second}&lay=side+by+side")
@@ -406,6 +433,7 @@ def upload(page: Page, files: list[Path]) -> list[str]:
 @pytest.mark.requirement("DMS-PRTL-REQ-0068")
 def test_a_colour_picture_of_own_files_is_astropys_and_the_published_one(page, portal):
     from astropy.visualization import make_lupton_rgb
+    from scipy.ndimage import uniform_filter
 
     folder = DATA / "portal_images"
     if not folder.is_dir():
@@ -419,35 +447,26 @@ def test_a_colour_picture_of_own_files_is_astropys_and_the_published_one(page, p
     # Image pixels lie exactly on screen pixels.
     left, top = (width - nx) // 2, (height - ny) // 2
     x, y = width / 2 - left - 0.5, ny - 0.5 - (height / 2 - top)
+    rows, columns = slice(max(1 - top, 1), min(height - top, ny) - 60), slice(110, nx - 10)
     for stretch, q, published in ((5, 8, "ngc6976-default.jpeg"), (0.5, 10, None)):
         page.goto("about:blank")
         names_of = ",".join(ids[band] for band in "irg")
         query = f"release=my-files&id={ids['r']}&x={x}&y={y}&r=1&p=colour:{names_of}:0,{stretch},{q}"
         open_image(page, portal, query)
         expect(page).to_have_url(re.compile("p=colour"))
-        page.wait_for_load_state("networkidle")
-        page.wait_for_timeout(300)
-        shown = picture(page)
-        expected = make_lupton_rgb(planes["i"], planes["r"], planes["g"], stretch=stretch, Q=q)[::-1].astype(
-            int
+        mixed = make_lupton_rgb(planes["i"], planes["r"], planes["g"], stretch=stretch, Q=q)[::-1]
+        part = wait_for_picture(
+            page, mixed.astype(int)[rows, columns], (top + rows.start, left + columns.start)
         )
-        rows = slice(max(1 - top, 1), min(shown.shape[0] - top, ny) - 60)
-        columns = slice(110, nx - 10)
-        # The element may begin between two pixels of the page: the cut of the screenshot is then rounded.
-        parts = [
-            shown[top + dy + rows.start : top + dy + rows.stop, left + columns.start : left + columns.stop]
-            for dy in (-1, 0, 1)
-        ]
-        part = min(parts, key=lambda p: np.abs(p - expected[rows, columns]).mean())
-        off = np.abs(part - expected[rows, columns])
-        assert np.quantile(off, 0.99) <= 1, (stretch, np.quantile(off, [0.5, 0.9, 0.99, 1]))
         if published:
             small = Image.open(folder / published).resize((nx, ny), Image.Resampling.BOX)
             jpeg = np.asarray(small, int)[rows, columns]
             assert np.median(np.abs(part - jpeg)) <= 3
-            # The published picture was made of frames with three times as many pixels on a side: noise differs, hues not.
-            smooth = jpeg.max(axis=2) > 25
-            assert np.corrcoef(part[smooth].ravel(), jpeg[smooth].ravel())[0, 1] > 0.9
+            # The published picture was made of frames with nine times as many pixels, each noisier: compare averages.
+            ours, theirs = (uniform_filter(p.astype(float), (9, 9, 1)) for p in (part, jpeg))
+            bright = theirs.max(axis=2) > 20
+            assert bright.sum() > 1000
+            assert np.median(np.abs(ours - theirs)[bright]) <= 3
 
 
 def test_files_that_cannot_be_shown_give_a_sentence_and_the_page_goes_on(browser, portal, found, tmp_path):
@@ -492,3 +511,20 @@ def test_files_that_cannot_be_shown_give_a_sentence_and_the_page_goes_on(browser
     picker.set_input_files(tmp_path / "nothing.fits")
     expect(page.locator(".message")).to_contain_text("No pixel of this image has a value")
     context.close()
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0063")
+def test_the_focal_plane_of_a_visit_reads_the_detectors_pixels(page, portal, home):
+    _, data_id, image = datasets(home, "visit_image")[0]
+    open_image(page, portal, f"release=demo&id=visit-visit_image-{data_id['visit']}")
+    page.wait_for_load_state("networkidle")
+    box = page.locator(".map").bounding_box()
+    own = image.sky_projection.as_astropy(image.bbox)
+    for dx, dy in ((0, 0), (70, 40), (-60, 90)):
+        values = read_at(page, box["x"] + box["width"] / 2 + dx, box["y"] + box["height"] / 2 + dy)
+        expect(page.locator(".readout .detector")).to_have_text(f"det {data_id['detector']}")
+        ra, dec = np.radians([float(values["ra"]), float(values["dec"])])
+        x, y = (float(v) for v in own.world_to_pixel_values(ra, dec))
+        near = image.image.array[round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2]
+        # The pixel under the pointer is told by its middle: its nearest archive pixel is one of these.
+        assert np.float32(float(values["value"])) in near.astype(np.float32)

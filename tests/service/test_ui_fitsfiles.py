@@ -107,6 +107,12 @@ def test_every_real_image_opens_with_its_pixels_and_its_sky(client):
             if meta["wcs"] and not meta["sky_by_request"]:
                 shown = SkyCoord(*evaluate_wcs(meta["wcs"], np.array([x]), np.array([y])), unit="deg")[0]
                 assert shown.separation(true).mas < 10, path.name
+        cut = client.get(f"/portal/app/tiles/my-files/{image_id}/cutout.fits?x0=20&y0=30&x1=40&y1=9999")
+        with fits.open(io.BytesIO(cut.content)) as part:
+            assert np.array_equal(part[0].data, data[30:, 20:41], equal_nan=True)
+            if wcs.has_celestial and meta["wcs"]:
+                here = WCS(part[0].header).pixel_to_world(3, 4).icrs
+                assert here.separation(wcs.pixel_to_world(23, 34).icrs).mas < 0.01
         assert wcs.has_celestial == (meta["wcs"] is not None or meta["sky_by_request"])
 
 
@@ -147,7 +153,7 @@ def test_a_file_belongs_to_its_person(client, home):
 
 
 def test_an_image_in_the_home_folder_opens_by_its_path(client, home):
-    own = home / "users" / "anna" / "deep"
+    own = home / "users" / "anna" / "home" / "deep"
     own.mkdir(parents=True, exist_ok=True)
     fits.PrimaryHDU(np.full((5, 6), 3.5, np.float64)).writeto(own / "mine.fits", overwrite=True)
     answer = client.get("/portal/app/fitsfiles/open?path=deep/mine.fits")
@@ -182,7 +188,7 @@ def test_a_truncated_image_and_a_broken_wcs_do_not_break_anything(client):
         answer = client.get(f"/portal/app/tiles/my-files/{body['first']}/meta")
         assert answer.status_code == 400
         assert answer.json()["detail"]
-    header = fits.Header({"CTYPE1": "RA---XXX", "CTYPE2": "DEC--TAN", "CRVAL1": 1.0, "CRVAL2": 2.0})
+    header = fits.Header({"CTYPE1": "RA---QQQ", "CTYPE2": "DEC--TAN", "CRVAL1": 1.0, "CRVAL2": 2.0})
     body = send(client, as_bytes(fits.PrimaryHDU(np.ones((9, 9), np.float32), header))).json()
     meta = describe(client, body["first"])
     assert meta["wcs"] is None

@@ -7,6 +7,7 @@ import uuid
 import numpy as np
 import pytest
 import zstandard
+from astropy.io import fits
 from PIL import Image
 from starlette.testclient import TestClient
 from support.portal import make_portal
@@ -208,3 +209,42 @@ def test_the_preview_is_a_picture(client):
     assert picture.mode == "RGB"
     assert 200 < picture.width <= 720
     assert np.asarray(picture).max() > 200
+
+
+def test_sheets_of_an_image_and_what_overlaps_it(client, images):
+    dataset_id, image = images["visit_image"]
+    base = f"/portal/app/tiles/demo/{dataset_id}"
+    header = client.get(f"{base}/header").json()
+    assert any(card[:2] == ["BUNIT", "nJy"] for part in header for card in part["cards"])
+    psf = client.get(f"{base}/psf?x=500&y=400").json()
+    stamp = np.array(psf["values"]).reshape(psf["shape"])
+    expected = image.psf.compute_kernel_image(x=500, y=400).array
+    assert np.allclose(stamp, expected / expected.sum(), atol=1e-6)
+    assert 1.5 < psf["fwhm_px"] < 12
+    assert client.get(f"{base}/psf?x=-5000&y=0").status_code == 400
+    cut = client.get(f"{base}/cutout.fits?x0=-5&y0=10&x1=20&y1=30")
+    with fits.open(io.BytesIO(cut.content)) as file:
+        assert np.array_equal(file[1].data, image.image.array[10:31, :21], equal_nan=True)
+    assert client.get(f"{base}/cutout.fits?x0=9000&y0=10&x1=9020&y1=30").status_code == 400
+    ra, dec = (
+        float(np.degrees(v))
+        for v in image.sky_projection.as_astropy(image.bbox).pixel_to_world_values(500.0, 400.0)
+    )
+    near = client.get(f"/portal/app/overlapping/demo?ra={ra}&dec={dec}").json()
+    assert dataset_id in {row["id"] for row in near}
+    assert client.get("/portal/app/overlapping/demo?ra=200&dec=10").json() == []
+    sky = client.get(f"{base}/sky?x=500&y=400").json()["sky"]
+    assert np.allclose(sky, [ra % 360, dec], atol=3e-6)
+
+
+def test_amplifiers_are_those_of_the_camera(demo_home):
+    from skydesk_portal.pipeline.imagesheets import read_amplifiers
+
+    with Release.open(demo_home / "releases" / "demo").get_butler() as butler:
+        shown = read_amplifiers(butler, butler.query_datasets("visit_image")[0].id)
+        raw = read_amplifiers(butler, butler.query_datasets("raw")[0].id)
+        coadd = read_amplifiers(butler, butler.query_datasets("deep_coadd")[0].id)
+    # SimCam: four amplifiers of 256 columns, with 8 columns of prescan and 32 of overscan each in the raw file.
+    assert list(shown.values()) == [(256 * n, 0, 256 * n + 255, 1023) for n in range(4)]
+    assert list(raw.values()) == [(296 * n + 8, 0, 296 * n + 263, 1023) for n in range(4)]
+    assert coadd == {}

@@ -37,6 +37,8 @@ export class ComparePanel implements Panel {
   /** Images that were opened since the page was loaded. */
   readonly opened: Known[] = [];
   private near: Known[] = [];
+  /** Lists in which the person has chosen something. */
+  private readonly chosen = new Set<HTMLSelectElement>();
   private nearKey = "";
   private readonly host: Host;
   private readonly comparison: () => Comparison;
@@ -52,7 +54,10 @@ export class ComparePanel implements Panel {
     this.host = host;
     this.comparison = comparison;
     this.add = add;
-    const list = (name: string): HTMLSelectElement => make("select", { "aria-label": name });
+    const list = (name: string): HTMLSelectElement => {
+      const select = make("select", { "aria-label": name, onchange: () => this.chosen.add(select) });
+      return select;
+    };
     this.lists = { second: list("Second image"), red: list("Red"), green: list("Green"), blue: list("Blue") };
     this.layout = choice("Layout", LAYOUTS, "side by side", (v) => { comparison().setLayout(v as Layout); host.changed(); });
     this.lock = tick("Locked to the same part of the sky", true, (on) => {
@@ -121,7 +126,7 @@ export class ComparePanel implements Panel {
   }
 
   private fill(): void {
-    const all = [...this.opened, ...this.near.filter((n) => !this.opened.some((o) => o.id === n.id))];
+    const all = [...this.opened.filter((o) => !this.near.some((n) => o.id === n.id)), ...this.near];
     const own = this.host.meta?.dataset_id;
     const kind = this.host.meta?.dataset_type;
     // Red is the reddest of the bands of the same kind of image, as people expect.
@@ -134,7 +139,7 @@ export class ComparePanel implements Panel {
       const before = select.value;
       select.replaceChildren(...all.map((k) => make("option", { value: `${k.release}~${k.id}` }, k.title)));
       const chosen = all.find((k) => k.id === wanted[name]);
-      if (all.some((k) => `${k.release}~${k.id}` === before)) select.value = before;
+      if (this.chosen.has(select) && all.some((k) => `${k.release}~${k.id}` === before)) select.value = before;
       else if (chosen) select.value = `${chosen.release}~${chosen.id}`;
     }
   }

@@ -4,7 +4,9 @@ import { button, copyText, make, problemOf, rows, saveFile } from "./dom.ts";
 import type { Host, Panel } from "./panels.ts";
 import { takePicture } from "./picture.ts";
 import { linePlot } from "./plot.ts";
+import { OWN } from "./panel_file.ts";
 import { formatValue } from "./stretch.ts";
+import type { ImageMeta } from "./tiles.ts";
 
 interface HeaderPart {
   name: string;
@@ -25,7 +27,17 @@ interface Psf {
 }
 
 /** Python that reads the pixels in view. */
-export function pythonOf(meta: { release: string; dataset_id: string; dataset_type: string; data_id: Record<string, string | number>; xy0: [number, number] }, box: [number, number, number, number]): string {
+export function pythonOf(meta: Pick<ImageMeta, "release" | "dataset_id" | "dataset_type" | "data_id" | "xy0" | "title">, box: [number, number, number, number]): string {
+  if (meta.release === OWN) {
+    const [, part, plane] = meta.dataset_id.split("-");
+    return ["from astropy.io import fits", "", `# ${meta.title}; put the path of the file here`, 'with fits.open("image.fits") as file:', `    data = file[${part}].data`,
+      `image = data.reshape(-1, *data.shape[-2:])[${plane}, ${box[1]}:${box[3] + 1}, ${box[0]}:${box[2] + 1}]`, ""].join("\n");
+  }
+  const visit = /^visit-(\w+)-(\d+)$/.exec(meta.dataset_id);
+  if (visit) {
+    return ["from lsst.daf.butler import Butler", "", `# ${meta.title}`, `butler = Butler("${meta.release}", collections="${meta.release}/DRP")`,
+      `images = [butler.get(ref) for ref in butler.query_datasets("${visit[1]}", where="visit = ${visit[2]}")]`, ""].join("\n");
+  }
   const [x0, y0, x1, y1] = [box[0] + meta.xy0[0], box[1] + meta.xy0[1], box[2] + meta.xy0[0], box[3] + meta.xy0[1]];
   return [
     "from uuid import UUID", "", "from lsst.daf.butler import Butler", "from lsst.images import Box", "",

@@ -49,7 +49,10 @@ export class OverlayPanel implements Panel {
   setGrid(frame: Frame | null): void {
     this.host.pane.grid.frame = frame;
     setControl(this.gridChoice, frame ?? "none");
-    if (frame && !this.host.meta?.wcs) this.host.say("This image has no sky coordinates: there is no grid.", 4000);
+    const { meta } = this.host;
+    if (frame && meta && !meta.wcs) {
+      this.host.say(meta.sky_by_request ? "This image covers too much of the sky for a grid; the readout has positions." : "This image has no sky coordinates: there is no grid.", 4000);
+    }
     this.host.changed();
   }
 

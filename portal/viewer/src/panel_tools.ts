@@ -142,6 +142,7 @@ export class ToolsPanel implements Panel {
     const pairs: [string, string][] = [["pixels", String(found.n)]];
     if (found.missing > 0) pairs.push(["without a value", String(found.missing)]);
     for (const key of ["mean", "median", "std", "min", "max", "sum"] as const) pairs.push([key, `${number(found[key])}${unit}`]);
+    for (const key of ["skewness", "kurtosis"] as const) pairs.push([key, number(Number(found[key].toPrecision(4)))]);
     if (meta.unit === "nJy" && found.sum > 0) pairs.push(["AB magnitude of the sum", abMagnitude(found.sum).toFixed(3)]);
     this.show(describe(region, meta.wcs), pairs);
   }

@@ -2,6 +2,7 @@
 
 import { abMagnitude } from "./aperture.ts";
 import { button, copyText, make, tick } from "./dom.ts";
+import { holds, makeRegion } from "./regions.ts";
 import { formatPosition, formatSexagesimal, skyCoordCode } from "./skyframes.ts";
 import { formatValue } from "./stretch.ts";
 import { maskNames, type ImageMeta } from "./tiles.ts";
@@ -133,7 +134,7 @@ export class ReadoutLine {
       add("surface", frame ? `µ ${(magnitude + 5 * Math.log10(frame.arcsec)).toFixed(2)} mag/arcsec²` : null);
     }
     add("noise", pixel?.variance !== undefined && Number.isFinite(pixel.variance) ? `σ ${formatValue(Number(Math.sqrt(pixel.variance).toPrecision(4)))}` : null);
-    const detector = meta.data_id.detector;
+    const detector = meta.data_id.detector ?? meta.detectors?.find((d) => holds(makeRegion("polygon", d.outline), readout.x, readout.y))?.name;
     const amplifier = amplifierAt(meta, x, y);
     add("detector", detector === undefined ? null : `det ${detector}${amplifier ? ` ${amplifier}` : ""}`);
     add("pixel", `x ${x + meta.xy0[0]}  y ${y + meta.xy0[1]}`);

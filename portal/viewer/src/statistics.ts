@@ -14,6 +14,9 @@ export interface RegionStatistics {
   min: number;
   max: number;
   sum: number;
+  /** Third and fourth standardised moments, the fourth less 3; NaN where all values are equal. */
+  skewness: number;
+  kurtosis: number;
 }
 
 /** Statistics of values; the standard deviation is that of the population, as numpy's. */
@@ -23,10 +26,17 @@ export function summarise(values: Float64Array, missing: number): RegionStatisti
   let sum = 0;
   for (const v of values) sum += v;
   const mean = sum / n;
-  let squares = 0;
-  for (const v of values) squares += (v - mean) ** 2;
+  let [squares, cubes, fourths] = [0, 0, 0];
+  for (const v of values) {
+    const d = v - mean;
+    squares += d ** 2;
+    cubes += d ** 3;
+    fourths += d ** 4;
+  }
+  const variance = squares / n;
   const middle = n % 2 ? sorted[(n - 1) / 2] : ((sorted[n / 2 - 1] ?? NaN) + (sorted[n / 2] ?? NaN)) / 2;
-  return { n, missing, mean, median: middle ?? NaN, std: Math.sqrt(squares / n), min: sorted[0] ?? NaN, max: sorted[n - 1] ?? NaN, sum };
+  return { n, missing, mean, median: middle ?? NaN, std: Math.sqrt(variance), min: sorted[0] ?? NaN, max: sorted[n - 1] ?? NaN, sum,
+    skewness: cubes / n / variance ** 1.5, kurtosis: fourths / n / variance ** 2 - 3 };
 }
 
 const LARGEST = 4096 * 4096;

@@ -27,6 +27,8 @@ export interface ImageMeta {
   planes?: string[];
   /** Readouts of the detector by name: first and last column and row, both included. */
   amplifiers?: Record<string, [number, number, number, number]>;
+  /** Detectors of a focal plane: names and outlines in 0-based array pixels. */
+  detectors?: { name: string; outline: [number, number][] }[];
   /** Whether positions have to be asked of the server, because no polynomial is exact enough. */
   sky_by_request?: boolean;
 }

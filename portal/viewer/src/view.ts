@@ -438,8 +438,10 @@ export class ImageView {
     this.events.readout(readout);
     const [x, y] = [Math.floor(pointer[0]), Math.floor(pointer[1])];
     const inside = x >= 0 && y >= 0 && x < store.meta.shape[1] && y < store.meta.shape[0];
-    if (!readout || !inside || readout.pixel?.variance !== undefined) return;
-    if (readout.pixel && !this.wantsNoise) return;
+    if (!readout || !inside) return;
+    const skyMissing = !readout.sky && store.meta.sky_by_request === true;
+    const noiseMissing = this.wantsNoise && readout.pixel?.variance === undefined && (store.meta.planes ?? ["variance"]).includes("variance");
+    if (readout.pixel && !skyMissing && !noiseMissing) return;
     window.setTimeout(async () => {
       if (ticket !== this.asked) return;
       const [pixel, sky] = await Promise.all([store.pixel(x, y), readout.sky ?? (store.meta.sky_by_request ? store.sky(readout.x, readout.y) : null)]);

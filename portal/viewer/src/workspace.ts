@@ -53,6 +53,7 @@ export class Workspace implements Host {
   private limitChoice: LimitChoice | "manual" = "auto";
   private restored = false;
   private opening = 0;
+  private asked = 0;
 
   constructor(base: string) {
     this.base = base;
@@ -96,7 +97,7 @@ export class Workspace implements Host {
       readout: (r) => { if (own() || r) this.readout.show(r, made.view.store?.meta ?? null); },
       moved: () => { made.furniture.update(made.view); if (own()) this.moved(); },
       picked: (n) => void this.showCard(n),
-      drawn: () => this.element.setAttribute("data-drawn", "true"),
+      drawn: () => this.drawn(),
       clicked: () => this.toggleLock(),
       busy: () => this.tools.toolbox.busy,
     };
@@ -131,12 +132,19 @@ export class Workspace implements Host {
     if (forMs > 0) window.setTimeout(() => { if (this.message.textContent === text) this.message.textContent = ""; }, forMs);
   }
 
+  /** The picture is complete; how long that took can be read from the browser's time line. */
+  private drawn(): void {
+    if (!this.element.hasAttribute("data-drawn") && this.asked > 0) performance.measure("skydesk.image", { start: this.asked, end: performance.now() });
+    this.element.setAttribute("data-drawn", "true");
+  }
+
   /** Show one image in the active pane; a position or the page's address says where to look first. */
   async open(release: string, id: string, target: Target): Promise<void> {
     if (!release || !id) return;
     const ticket = ++this.opening;
     this.element.removeAttribute("data-drawn");
     this.element.setAttribute("data-opening", "true");
+    this.asked = performance.now();
     this.say("Opening the image…");
     let meta: ImageMeta;
     try {
@@ -188,7 +196,10 @@ export class Workspace implements Host {
       if (state.low !== undefined) Object.assign(this.view.display, { low, high });
       this.changed();
     }
-    for (const other of state?.others ?? []) await this.addImage(...this.reference(other, meta.release));
+    for (const other of state?.others ?? []) {
+      await this.addImage(...this.reference(other, meta.release))
+        .catch((error: Error) => this.say(`An image of this address cannot be shown: ${error.message}.`, 6000));
+    }
     const layout = LAYOUTS.find((l) => l === state?.layout);
     if (layout) this.comparison.setLayout(layout);
     this.moved();
@@ -207,7 +218,9 @@ export class Workspace implements Host {
 
   /** Open an image beside the others; it takes over how they look. */
   async addImage(release: string, id: string): Promise<void> {
+    this.say("Opening the image…");
     const meta = await fetchMeta(this.base, release, id);
+    this.say("");
     const leader = this.pane;
     const made = this.makePane();
     made.view.open(this.base, meta);

@@ -41,6 +41,8 @@ test("statistics are numpy's", () => {
   const found = summarise(Float64Array.from([1, 2, 3, 10]), 2);
   assert.deepEqual([found.n, found.missing, found.mean, found.median, found.min, found.max, found.sum], [4, 2, 4, 2.5, 1, 10, 16]);
   assert.ok(Math.abs(found.std - 3.5355339) < 1e-6);
+  // scipy.stats: skew([1, 2, 3, 10]), kurtosis([1, 2, 3, 10])
+  assert.ok(Math.abs(found.skewness - 1.0182337649086284) < 1e-6 && Math.abs(found.kurtosis + 0.7696000000000001) < 1e-6);
 });
 
 test("regions hold the pixels whose middles lie inside", () => {

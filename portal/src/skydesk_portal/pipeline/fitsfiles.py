@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from skydesk_portal.pipeline.sky import fit_wcs
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-__all__ = ["FilePart", "build_part", "find_sky", "list_parts"]
+__all__ = ["FilePart", "build_part", "cut_part", "find_sky", "list_parts"]
 
 _MOST_PARTS = 1000
 _MOST_PIXELS = 1 << 27
@@ -214,3 +215,43 @@ def find_sky(pyramid: Pyramid, x: float, y: float) -> tuple[float, float] | None
         warnings.simplefilter("ignore")
         ra, dec = _to_icrs(wcs, x, y)
     return (float(ra), float(dec)) if np.isfinite(ra + dec) else None
+
+
+def cut_part(pyramid: Pyramid, box: tuple[int, int, int, int]) -> bytes:
+    """Cut a box of pixels out of an image of a file.
+
+    Parameters
+    ----------
+    pyramid
+        The image.
+    box
+        First column and row, last column and row (both included), 0-based.
+
+    Returns
+    -------
+    bytes
+        A FITS file with the WCS of the part.
+
+    Raises
+    ------
+    UsageError
+        If the box lies off the image.
+    """
+    from astropy.io import fits
+
+    ny, nx = pyramid.shape
+    x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], nx - 1), min(box[3], ny - 1)
+    if x0 > x1 or y0 > y1:
+        raise UsageError("the box to cut out lies off the image")
+    header = fits.Header()
+    cards = pyramid.meta.get("fits_header")
+    wcs = _find_mapping(cards) if cards else None
+    with _reading():
+        if wcs is not None:
+            header = wcs[y0 : y1 + 1, x0 : x1 + 1].to_header(relax=True)
+        if pyramid.unit:
+            header["BUNIT"] = pyramid.unit
+        out = io.BytesIO()
+        pixels = np.array(pyramid.array("image", pyramid.levels - 1)[y0 : y1 + 1, x0 : x1 + 1])
+        fits.PrimaryHDU(pixels, header).writeto(out)
+    return out.getvalue()

@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from skydesk_portal.pipeline.errors import core_errors
 from skydesk_portal.pipeline.fitsfiles import find_sky
 from skydesk_portal.pipeline.sky import evaluate_wcs, project
 from skydesk_portal.services.fitsfiles import OWN_IMAGES, FitsFiles
+from skydesk_portal.services.focalplanes import FocalPlane, Member, parse_visit_id
 
 if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
@@ -47,7 +48,7 @@ _DEFAULT_TABLES = {
     "difference_image": ("DiaSource", "DiaObject", "Object"),
 }
 _AB_ZERO_NJY = 31.4
-_MAX_SOURCES = 200_000
+_MAX_SOURCES = 1_000_000
 _OPEN_PYRAMIDS = 32
 _OUTLINE_STEPS = 4
 
@@ -182,6 +183,7 @@ class ImageService:
         self._queries = queries
         self._cache = cache
         self.files = FitsFiles(cache.parent / "fitsfiles", files)
+        self._planes: dict[tuple[str, str, str], FocalPlane] = {}
         self._extremes: dict[Path, tuple[float, float]] = {}
         self._open: OrderedDict[tuple[str, str], Pyramid] = OrderedDict()
         self._rows: dict[tuple[str, str], tuple[ImageRow, ...]] = {}
@@ -305,6 +307,39 @@ class ImageService:
                 self._open.popitem(last=False)
         return pyramid
 
+    def get_view(self, identity: Identity, release: str, dataset_id: str) -> Pyramid | FocalPlane:
+        """Open what can be shown as one image: an image, or the focal plane of a visit; as `get_pyramid`."""
+        if visit := parse_visit_id(dataset_id):
+            return self._get_focal_plane(identity, release, *visit)
+        return self.get_pyramid(identity, release, dataset_id)
+
+    def _get_focal_plane(self, identity: Identity, release: str, dataset_type: str, visit: int) -> FocalPlane:
+        """Put the images of a visit together; the detectors' own pyramids are opened when they are looked at."""
+        rows = [
+            r
+            for r in self.list_images(identity, release)
+            if r.dataset_type == dataset_type and r.visit == visit and len(r.outline) >= 3
+        ]
+        if not rows:
+            raise NotFoundError(f"release {release} has no {dataset_type} of visit {visit}")
+        key = (release, f"{dataset_type}-{visit}", str(self.get_release(identity, release).manifest.created))
+        with self._guard:
+            if found := self._planes.get(key):
+                return found
+
+        def opener(row: ImageRow) -> Callable[[], Pyramid]:
+            return lambda: self.get_pyramid(identity, release, row.dataset_id)
+
+        members = [Member(f"{r.detector}", np.array(r.outline), opener(r)) for r in rows]
+        first = self.get_pyramid(identity, release, rows[len(rows) // 2].dataset_id)
+        scale = float((first.wcs_fit or {}).get("pixel_scale_arcsec", 0.2))
+        made = FocalPlane(members, f"{dataset_type} visit {visit}, all {len(rows)} detectors", scale)
+        with self._guard:
+            self._planes[key] = made
+            while len(self._planes) > _OPEN_PYRAMIDS:
+                self._planes.pop(next(iter(self._planes)))
+        return made
+
     def _build(self, release: Release, dataset_id: str) -> Pyramid:
         folder = self._cache / release.name
         try:
@@ -326,7 +361,7 @@ class ImageService:
         dict
             The form that ``viewer/src/tiles.ts`` declares as ``ImageMeta``.
         """
-        pyramid = self.get_pyramid(identity, release, dataset_id)
+        pyramid = self.get_view(identity, release, dataset_id)
         dataset_type = str(pyramid.meta.get("dataset_type") or "")
         data_id = {k: v for k, v in (pyramid.meta.get("data_id") or {}).items() if v is not None}
         tables: list[str] = []
@@ -353,12 +388,13 @@ class ImageService:
             "stats": self._statistics(pyramid),
             "sky_by_request": bool(pyramid.meta.get("sky_by_request")),
             "source_tables": tables,
+            "detectors": pyramid.describe_members() if isinstance(pyramid, FocalPlane) else [],
         }
 
-    def _statistics(self, pyramid: Pyramid) -> dict[str, float]:
+    def _statistics(self, pyramid: Pyramid | FocalPlane) -> dict[str, float]:
         """Return the statistics with the extreme values, which older pyramids do not hold."""
         stats = dict(pyramid.stats)
-        if stats and "min" not in stats:
+        if stats and "min" not in stats and not isinstance(pyramid, FocalPlane):
             if pyramid.folder not in self._extremes:
                 native = pyramid.array("image", pyramid.levels - 1)
                 finite = native[np.isfinite(native)]
@@ -374,8 +410,8 @@ class ImageService:
         The polynomial that the viewer has is exact for the images of releases; images out of people's own files may
         have mappings that no polynomial follows.
         """
-        pyramid = self.get_pyramid(identity, release, dataset_id)
-        if release == OWN_IMAGES:
+        pyramid = self.get_view(identity, release, dataset_id)
+        if release == OWN_IMAGES and not isinstance(pyramid, FocalPlane):
             return find_sky(pyramid, x, y)
         if pyramid.wcs_fit is None:
             return None
@@ -409,7 +445,7 @@ class ImageService:
         Tile
             Little-endian float32 or, for the mask, uint32, 256 × 256.
         """
-        pyramid = self.get_pyramid(identity, release, dataset_id)
+        pyramid = self.get_view(identity, release, dataset_id)
         etag = hashlib.sha256(
             f"{release}/{dataset_id}/{pyramid.meta['version']}/{plane}/{zxy}".encode()
         ).hexdigest()[:24]
@@ -425,7 +461,7 @@ class ImageService:
         self, identity: Identity, release: str, dataset_id: str, x: int, y: int
     ) -> tuple[float, float, int]:
         """Read value, variance and mask of one native pixel (0-based array coordinates)."""
-        pyramid = self.get_pyramid(identity, release, dataset_id)
+        pyramid = self.get_view(identity, release, dataset_id)
         ny, nx = pyramid.shape
         if not (0 <= x < nx and 0 <= y < ny):
             raise UsageError(f"pixel ({x}, {y}) lies outside the image of {nx} x {ny} pixels")
@@ -448,7 +484,7 @@ class ImageService:
             array pixels) and AB magnitude as float32 each.
         """
         info = self._find_table(identity, release, table)
-        pyramid = self.get_pyramid(identity, release, dataset_id)
+        pyramid = self.get_view(identity, release, dataset_id)
         if pyramid.wcs_fit is None:
             raise NotFoundError("this image has no sky coordinates, so nothing can be drawn over it")
         flux = self._flux_column(info, pyramid.band)
@@ -523,7 +559,7 @@ def _quote(text: str) -> str:
     return text.replace("'", "''")
 
 
-def _polygon(pyramid: Pyramid) -> str:
+def _polygon(pyramid: Pyramid | FocalPlane) -> str:
     """ADQL polygon along the border of an image, with points on its edges because distorted edges are curved."""
     assert pyramid.wcs_fit is not None
     ny, nx = pyramid.shape

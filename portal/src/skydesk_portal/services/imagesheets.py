@@ -10,11 +10,13 @@ import numpy as np
 from skydesk_portal.exceptions import NotFoundError, UsageError
 from skydesk_portal.models.cutouts import CutoutDetail
 from skydesk_portal.models.datasets import DatasetId
+from skydesk_portal.pipeline.fitsfiles import cut_part
 from skydesk_portal.pipeline.imagefile import NoOverlapError, common_box, make_box
 from skydesk_portal.pipeline.imagesheets import measure_stamp, read_amplifiers, read_header
 from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.stamps import Stamp, format_fits
 from skydesk_portal.services.fitsfiles import OWN_IMAGES
+from skydesk_portal.services.focalplanes import parse_visit_id
 from skydesk_portal.services.images import ImageRow, ImageService, contains_position
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ _MOST_IMAGES = 200
 
 
 def _uuid(dataset_id: str) -> UUID:
+    if parse_visit_id(dataset_id):
+        raise UsageError("this is the focal plane of a visit: choose one of its detectors for that")
     try:
         return UUID(dataset_id)
     except ValueError as error:
@@ -78,6 +82,8 @@ class ImageSheets:
         NotFoundError
             If the caller may see no such image, or the release has no provenance.
         """
+        if release == OWN_IMAGES:
+            raise NotFoundError("nothing is known of where a file of yours comes from")
         uuid = _uuid(dataset_id)
         self._images.get_release(identity, release)
         queries = self._images.queries
@@ -131,7 +137,11 @@ class ImageSheets:
         UsageError
             If the image has no PSF there.
         """
+        if release == OWN_IMAGES:
+            raise NotFoundError("a file of yours has no PSF model")
         handle = self._pixels.get_image(self._images.get_release(identity, release), _uuid(dataset_id))
+        if not (-0.5 <= x <= handle.bbox.x.size - 0.5 and -0.5 <= y <= handle.bbox.y.size - 0.5):
+            raise UsageError("the position lies off the image")
         try:
             stamp = handle.draw_psf(x + handle.bbox.x.start, y + handle.bbox.y.start)
         except NoOverlapError as error:
@@ -145,7 +155,7 @@ class ImageSheets:
 
     def get_amplifiers(self, identity: Identity, release: str, dataset_id: str) -> dict[str, tuple[int, ...]]:
         """Return the readout channels of an image's detector in array pixels, none where they are not known."""
-        if release == OWN_IMAGES:
+        if release == OWN_IMAGES or parse_visit_id(dataset_id):
             return {}
         opened = self._images.get_release(identity, release)
         with self._pixels.open_butler(opened) as butler:
@@ -174,6 +184,8 @@ class ImageSheets:
         TooLargeError
             If it has too many pixels.
         """
+        if release == OWN_IMAGES:
+            return cut_part(self._images.files.get_pyramid(identity, dataset_id), box)
         handle = self._pixels.get_image(self._images.get_release(identity, release), _uuid(dataset_id))
         x0, y0 = handle.bbox.x.start, handle.bbox.y.start
         if box[0] > box[2] or box[1] > box[3]:

@@ -11,6 +11,7 @@ from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import UsageError
 from skydesk_portal.services.fitsfiles import OWN_IMAGES
+from skydesk_portal.services.focalplanes import parse_visit_id, visit_id
 from skydesk_portal.services.images import ImageRow, contains_position
 from skydesk_portal.ui.components import SkyImage
 from skydesk_portal.ui.positions import parse_position
@@ -23,6 +24,7 @@ __all__ = ["build"]
 
 _ORDER = ("deep_coadd", "visit_image", "difference_image", "template_coadd", "raw")
 _BANDS = "ugrizy"
+_ALL = "all"
 
 
 def _places(rows: list[ImageRow]) -> dict[str, tuple[int, ...]]:
@@ -125,12 +127,18 @@ class _Chooser:
         # Within one kind the place and detector lists are the finest choice, the band picks among places.
         here = [r for r in rows if r.band == self.band.value] or rows
         exact = [r for r in here if _place_of(r) == self.place.value]
-        self.choose(max(exact or here, key=score))
+        self.choose(max(exact or here, key=score), whole=self.detector.value == _ALL)
 
     def choose(
-        self, row: ImageRow, ra_deg: float | None = None, dec_deg: float | None = None, *, show: bool = True
+        self,
+        row: ImageRow,
+        ra_deg: float | None = None,
+        dec_deg: float | None = None,
+        *,
+        show: bool = True,
+        whole: bool = False,
     ) -> None:
-        """Show an image and make the lists agree with it."""
+        """Show an image, or the whole focal plane it belongs to, and make the lists agree with it."""
         self._quiet = True
         self._kind = row.dataset_type
         rows = self.rows_of_kind(row.dataset_type)
@@ -146,9 +154,15 @@ class _Chooser:
         detectors = sorted(
             {r.detector for r in here if _place_of(r) == _place_of(row) and r.detector is not None}
         )
-        self.detector.param.update(options=detectors or [None], value=row.detector, visible=bool(detectors))
+        options: list[int | str | None] = [*detectors] or [None]
+        if len(detectors) > 1:
+            options.append(_ALL)
+        value = _ALL if whole and _ALL in options else row.detector
+        self.detector.param.update(options=options, value=value, visible=bool(detectors))
         self._quiet = False
-        if show:
+        if whole and row.visit is not None:
+            self.view.show(self.release.value, visit_id(row.dataset_type, row.visit), ra_deg, dec_deg)
+        elif show:
             self.view.show(self.release.value, row.dataset_id, ra_deg, dec_deg)
 
     def step(self, by: int) -> None:
@@ -197,6 +211,11 @@ class _Chooser:
             return
         self.rows = list(self.services.images.list_images(self.request.identity, self.release.value))
         ra_deg, dec_deg = self.request.number("ra"), self.request.number("dec")
+        if visit := parse_visit_id(query.get("id", "")):
+            of_visit = next((r for r in self.rows if (r.dataset_type, r.visit) == visit), None)
+            if of_visit is not None:
+                self.choose(of_visit, whole=True)
+                return
         wanted = next((r for r in self.rows if r.dataset_id == query.get("id")), None)
         if wanted is None and query.get("visit"):
             wanted = self._find_visit(query)

@@ -1,0 +1,114 @@
+"""Benchmarks of the image view in a browser with software rendering: script time of display changes, warm images, overlays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from bench.record import Measurement
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+__all__ = ["measure_image_view"]
+
+_TURNS = 20
+_UPLOAD = """async ([base, side]) => {
+  // A FITS file of sky noise and stars, made here: nothing has to be shipped for it.
+  const card = (text) => text.padEnd(80);
+  const facts = { SIMPLE: 'T', BITPIX: -32, NAXIS: 2, NAXIS1: side, NAXIS2: side };
+  const lines = Object.entries(facts).map(([key, value]) => card(`${key.padEnd(8)}= ${String(value).padStart(20)}`));
+  const header = [...lines, card('END')].join('').padEnd(2880);
+  const bytes = new ArrayBuffer(2880 + Math.ceil(side * side * 4 / 2880) * 2880);
+  new Uint8Array(bytes).set(new TextEncoder().encode(header));
+  const view = new DataView(bytes, 2880);
+  let seed = 12345;
+  const random = () => (seed = (seed * 1103515245 + 12345) % 2147483648) / 2147483648;
+  const noise = () => 10 * (random() + random() + random() - 1.5);
+  for (let n = 0; n < side * side; n++) view.setFloat32(n * 4, noise() + (random() > 0.9999 ? 5000 : 0));
+  const answer = await fetch(`${base}/fitsfiles?name=benchmark.fits`, { method: 'POST', body: bytes });
+  return (await answer.json()).first;
+}"""
+_LAST = "() => performance.getEntriesByName('skydesk.image').at(-1)?.duration ?? null"
+
+
+def _script_ms(page: Page, change: Callable[[int], Any]) -> float:
+    """Return the mean time that scripts ran for each of some changes, drawing included."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def spent() -> float:
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return float(next(m["value"] for m in metrics if m["name"] == "ScriptDuration"))
+
+    before = spent()
+    for n in range(_TURNS):
+        change(n)
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    used = 1e3 * (spent() - before) / _TURNS
+    session.detach()
+    return used
+
+
+def measure_image_view(page: Page, url: str, side: int = 4096) -> list[Measurement]:
+    """Change the display of an image many times, and open an image of 4096 x 4096 pixels again.
+
+    Parameters
+    ----------
+    page
+        A page of a person who is signed in.
+    url
+        Base address of the Portal's pages, ``…/portal/app``.
+    side
+        Pixels along a side of the image that is opened again.
+    """
+    painted = ".viewer[data-drawn][data-image]"
+    page.goto(f"{url}/images")
+    page.locator(painted).first.wait_for()
+    page.wait_for_load_state("networkidle")
+    out = []
+
+    def keep(name: str, what: str, change: Callable[[int], Any]) -> None:
+        out.append(
+            Measurement(
+                name,
+                _script_ms(page, change),
+                "ms",
+                f"image view: script time of {what}, no request; bar 16 ms",
+            )
+        )
+
+    def choose(label: str, options: tuple[str, str]) -> Callable[[int], Any]:
+        return lambda n: page.get_by_label(label, exact=True).select_option(options[n % 2])
+
+    keep("image_stretch_script", "another stretch", choose("Stretch", ("log", "histogram")))
+    keep("image_colours_script", "other colours", choose("Colours", ("viridis", "grey")))
+    page.get_by_role("button", name="Masks", exact=True).click()
+    page.get_by_role("button", name="Show all planes").click()
+    page.wait_for_load_state("networkidle")
+    box = page.locator(".mask-line input[type=checkbox]").first
+    keep("image_mask_script", "a mask plane", lambda _n: box.click())
+    page.locator(".map").first.focus()
+    page.keyboard.press("k")
+    page.locator(".panel [data-images], .panel[data-images], .panel .rows[data-images]").first.wait_for()
+    page.get_by_role("button", name="Show this image beside").click()
+    page.locator(".pane").nth(1).wait_for()
+    page.get_by_label("Layout").select_option("blink")
+    page.wait_for_load_state("networkidle")
+    blink = page.get_by_role("button", name="The next image")
+    keep("image_blink_script", "blinking", lambda _n: blink.click())
+
+    ids = [page.evaluate(_UPLOAD, [url, side])]
+    for address in (f"release=my-files&id={ids[0]}", f"release=my-files&id={ids[0]}&s=log"):
+        page.goto(f"{url}/images?{address}")
+        page.locator(painted).first.wait_for()
+        page.wait_for_load_state("networkidle")
+    out.append(
+        Measurement(
+            "image_warm_4k",
+            float(page.evaluate(_LAST)),
+            "ms",
+            f"image view: warm {side} x {side} image, asked → complete; bar 300 ms",
+        )
+    )
+    return out
