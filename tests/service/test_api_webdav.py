@@ -359,7 +359,7 @@ def test_a_place_of_a_process_that_died_is_free_again(tmp_path: Path) -> None:
     assert store.set("a", "ann", 70, 100, 0.0)
     assert not store.set("b", "ann", 40, 100, 0.0)
     with sqlite3.connect(tmp_path / "claims.sqlite") as database:
-        database.execute("UPDATE claims SET pid = ?", (2**30,))
+        database.execute("UPDATE claims SET process = process || '0'")
     assert store.set("b", "ann", 40, 100, 0.0)
     # A complete file counts until the folder has been measured after it.
     store.end("b", 40)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,19 @@ __all__ = ["Claim", "ClaimStore"]
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS claims"
-    " (id TEXT PRIMARY KEY, owner TEXT NOT NULL, bytes INTEGER NOT NULL, pid INTEGER NOT NULL, ended REAL)"
+    " (id TEXT PRIMARY KEY, owner TEXT NOT NULL, bytes INTEGER NOT NULL, process TEXT NOT NULL, ended REAL)"
 )
 _STEP_BYTES = 64_000_000
 _KEEP_S = 600.0
+
+
+def _mark(process: str) -> str:
+    """Return number and start of a process, which no other ever has; empty if there is none."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    return f"{text.split(' ', 1)[0]} {text.rpartition(')')[2].split()[19]}"
 
 
 class ClaimStore:
@@ -56,12 +64,12 @@ class ClaimStore:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("DELETE FROM claims WHERE ended < ?", (time.time() - _KEEP_S,))
             taken = 0
-            for other, size, pid, ended in connection.execute(
-                "SELECT id, bytes, pid, ended FROM claims WHERE owner = ?", (owner,)
+            for other, size, process, ended in connection.execute(
+                "SELECT id, bytes, process, ended FROM claims WHERE owner = ?", (owner,)
             ).fetchall():
                 if other == name:
                     continue
-                if ended is None and not Path(f"/proc/{pid}").exists():
+                if ended is None and _mark(process.partition(" ")[0]) != process:
                     # What a process wrote that has died since vanished with it.
                     connection.execute("DELETE FROM claims WHERE id = ?", (other,))
                 elif ended is None or ended >= measured_s:
@@ -70,7 +78,7 @@ class ClaimStore:
                 return False
             connection.execute(
                 "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, NULL)",
-                (name, owner, size_bytes, os.getpid()),
+                (name, owner, size_bytes, _mark("self")),
             )
         return True
 
