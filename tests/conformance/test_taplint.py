@@ -140,7 +140,7 @@ def test_xsdvalidate_is_silent(stilts: str, open_services: LiveServices, tmp_pat
         # The program starts a Java machine for each document, so that one of each kind has to do.
         paths = [*jobs, made.url.path, "/api/tap/async", f"{made.url.path}/parameters", f"{jobs[0]}/results"]
         paths += [f"/api/tap/{name}" for name in ("tables", "capabilities", "availability")]
-        paths += [f"/api/{name}/capabilities" for name in ("cutout", "sia/demo", "datalink")]
+        paths += [f"/api/{name}/capabilities" for name in ("cutout", "sia/demo", "datalink", "hips")]
         files = []
         for i, path in enumerate(paths):
             answer = client.get(path)

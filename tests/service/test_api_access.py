@@ -140,6 +140,9 @@ def test_addresses_that_do_not_exist_say_so(live_services: LiveServices) -> None
         assert "below /api/tap there are async, availability, " in client.get("/api/tap").text
         assert "below /api there are alerts, batch, " in client.get("/api/nothing").json()["message"]
         assert "below /api/sia/{release} there are " in client.get("/api/sia/demo").text
-        assert "below /api/hips there are list, v2" in client.get("/api/hips/nope").json()["message"]
+        assert (
+            "below /api/hips there are availability, capabilities, list, v2"
+            in client.get("/api/hips/nope").json()["message"]
+        )
         assert client.put("/api/tap/sync").status_code == 405
         assert client.get("/api/sia/nothing/query").status_code == 404

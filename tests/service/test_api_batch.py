@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import io
 import os
 import shutil
@@ -14,10 +15,13 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
+from astropy.io import fits
 from astropy.io.votable import parse
 from lsst.daf.butler import Butler
+from lsst.images import Box
 
 from skydesk_portal.api.app import create_app
 from skydesk_portal.config import PortalSettings
@@ -185,6 +189,51 @@ def test_the_images_of_a_run_are_found_by_its_owner_alone(batch_services: LiveSe
         assert httpx.get(file).status_code == 404
         path.symlink_to("/etc/hostname")
         assert httpx.get(file).status_code in {403, 404}
+
+
+@pytest.mark.requirement("DMS-API-REQ-0018")
+def test_parts_of_own_images_are_cut_out_for_their_owner_alone(batch_services: LiveServices) -> None:
+    with Butler.from_config(str(batch_services.home / "releases" / "demo" / "butler")) as butler:
+        raw = min(
+            butler.query_datasets("raw", "*", where=WHERE, find_first=False),
+            key=lambda r: sorted(r.dataId.required.items()),
+        )
+    where = f"instrument='SimCam' AND exposure={raw.dataId['exposure']} AND detector={raw.dataId['detector']}"
+    with batch_services.client() as ann, batch_services.client(BOB) as bob:
+        job = start(ann, PIPELINE="DRP#isr,calibrateImage", WHERE=where, OUTPUT="cut").headers["location"]
+        assert wait_for(ann, job, "COMPLETED", "ERROR") == "COMPLETED", ann.get(job).text
+        adql = "SELECT dataset_type, obs_publisher_did, s_ra, s_dec FROM user_ann.ObsCore WHERE obs_collection = 'u-ann/cut'"
+        answer = ann.get("/api/tap/sync", params={"QUERY": adql, "RESPONSEFORMAT": "csv"}).text
+        rows = {kind: rest for kind, *rest in csv.reader(answer.splitlines()[1:])}
+        did, ra, dec = rows["preliminary_visit_image"]
+        with Butler.from_config(str(batch_services.home / "users" / "ann" / "butler")) as butler:
+            ref = butler.get_dataset(UUID(did.rsplit("=", 1)[1]))
+            original = butler.get(ref)
+        asked = {"ID": did, "CIRCLE": f"{ra} {dec} 0.002", "CUTOUTDETAIL": "MaskedImage"}
+        with fits.open(io.BytesIO(ann.get("/api/cutout/sync", params=asked).content)) as hdus:
+            header, pixels = hdus["IMAGE"].header, hdus["IMAGE"].data
+            assert hdus[0].header["DATASETI"] == str(ref.id)
+            assert hdus[0].header["RELEASE"] == "u-ann"
+            x, y = round(-header["LTV1"]), round(-header["LTV2"])
+            box = Box.factory[y : y + pixels.shape[0], x : x + pixels.shape[1]]
+            np.testing.assert_array_equal(pixels, original.image[box].array)
+        # As a job, as a picture, its PSF, and by the services that its links describe.
+        made = ann.post("/api/cutout/async", data={**asked, "PHASE": "RUN"}, follow_redirects=False)
+        assert wait_for(ann, made.headers["location"], "COMPLETED", "ERROR") == "COMPLETED"
+        assert ann.get(made.headers["location"] + "/results/cutout").content.startswith(b"SIMPLE")
+        assert ann.get("/api/cutout/sync", params={**asked, "BAND": "1 2"}).status_code == 204
+        psf = ann.get("/api/cutout/psf", params={"ID": did, "RA": ra, "DEC": dec})
+        with fits.open(io.BytesIO(psf.content)) as hdus:
+            assert hdus[0].data.sum() == pytest.approx(1)
+        links = ann.get("/api/datalink/links", params={"ID": did}).text
+        assert links.count("#cutout") == 2
+        assert "/api/cutout/sync" in links
+        for path in ("/api/cutout/sync", "/api/cutout/psf"):
+            assert bob.get(path, params={**asked, "RA": ra, "DEC": dec}).status_code == 404
+        # Without a solution for the sky there is nothing to cut out.
+        plain = ann.get("/api/cutout/sync", params={**asked, "ID": rows["post_isr_image"][0]})
+        assert plain.status_code == 400
+        assert "no sky coordinates" in plain.text
 
 
 def test_a_batch_job_can_be_stopped(batch_services: LiveServices) -> None:

@@ -236,6 +236,19 @@ def test_what_is_wrong_is_said_in_the_words_of_the_standard(
     assert len(response.text.splitlines()) == 1
 
 
+def test_a_parameter_that_means_nothing_is_ignored_and_told(demo: Images) -> None:
+    ref = demo.refs("deep_coadd", band="r")[0]
+    did, view = demo.id_of(ref), demo.read(ref).sky_projection.as_astropy()
+    ra, dec = np.degrees(view.pixel_to_world_values(300.0, 400.0))
+    plain = demo.cut(ID=did, CIRCLE=f"{ra} {dec} 0.001")
+    assert "warning" not in plain.headers
+    told = demo.cut(ID=did, CIRCLE=f"{ra} {dec} 0.001", CRICLE=f"{ra} {dec} 0.01", **{"x\r\né": "1"})
+    assert told.content == plain.content
+    first, second = told.headers["warning"].split("; ")
+    assert first == '299 skydesk "parameter CRICLE is not known and was ignored (did you mean CIRCLE?)'
+    assert second == 'parameter x??? is not known and was ignored"'
+
+
 def test_a_cutout_that_is_too_large_names_the_limit(demo: Images, demo_home: Path, tmp_path: Path) -> None:
     with start(tmp_path / "home", demo_home / "releases", cutout_pixels=1000) as client:
         small = Images(client, demo.release)

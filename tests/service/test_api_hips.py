@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -125,3 +126,22 @@ def test_the_page_of_a_hips_loads_nothing_from_elsewhere(products: TestClient) -
     page = products.get(f"{BAND}/index.html")
     assert page.headers["content-type"].startswith("text/html")
     assert "http" not in page.text.replace("<!DOCTYPE html>", "")
+
+
+@pytest.mark.parametrize("path", ["/api/hips", "/api/hips/v2/maps", "/api/alerts"])
+def test_the_service_says_what_it_can_do(products: TestClient, path: str) -> None:
+    told = products.get(f"{path}/capabilities")
+    assert told.headers["content-type"].startswith("text/xml")
+    urls = [str(element.text) for element in ET.fromstring(told.content).iter("accessURL")]
+    assert {urlsplit(url).path for url in urls} >= {f"{path}/capabilities", f"{path}/availability"}
+    assert ("hipslist-1.0" in told.text) is path.startswith("/api/hips")
+    available = ET.fromstring(products.get(f"{path}/availability", headers={"Authorization": ""}).content)
+    assert [element.text for element in available.iter() if element.tag.endswith("}available")] == ["true"]
+    assert products.get(f"{path}/capabilities", headers={"Authorization": ""}).status_code == 401
+
+
+def test_discovery_names_what_tells_of_each_service(products: TestClient) -> None:
+    datasets = products.get("/repertoire/discovery").json()["datasets"]
+    versions = datasets["maps"]["services"]["hips"]["versions"]
+    for name in ("hipslist-1.0", "vosi-capabilities-1.1", "vosi-availability-1.1"):
+        assert products.get(urlsplit(versions[name]["url"]).path).status_code == 200

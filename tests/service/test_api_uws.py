@@ -296,6 +296,7 @@ SOAK_ROUNDS = 60
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_killing_workers_again_and_again_loses_no_job_and_does_none_twice(
     synthetic_home: Path, tmp_path: Path
 ) -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
+from skydesk_portal.api.app import create_app
+from skydesk_portal.factory import create_factory
 from skydesk_portal.storage import files as files_storage
-from tests.support.services import ANN, BOB, JOE, LiveServices
+from skydesk_portal.storage.claims import ClaimStore
+from skydesk_portal.testing import FakeIdentityClient
+from tests.support.services import ANN, BOB, IDENTITIES, JOE, LiveServices
 
 DAV = "{DAV:}"
 LOCK = '<D:lockinfo xmlns:D="DAV:"><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockinfo>'
@@ -293,6 +301,108 @@ def test_a_full_disk_and_a_full_quota_are_said(
         patch.setattr(files_storage.os, "write", full)
         assert ann.put("/files/ann/stays.txt", content=b"x" * 200_000).status_code == 507
     assert (home / "stays.txt").read_bytes() == b"stays"
+
+
+def test_uploads_at_the_same_time_do_not_pass_the_quota_together(
+    ann: httpx.Client, home: Path, live_services: LiveServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = live_services.factory.create_files_service()
+    port = urlsplit(live_services.url).port
+    ann.put("/files/ann/first.txt", content=b"1")
+    head = f"PUT NAME HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ANN}\r\nConnection: close\r\n"
+    monkeypatch.setattr(files, "limit_bytes", files.open_home(IDENTITIES[ANN]).measure_bytes() + 500_000)
+    with contextlib.ExitStack() as stack:
+        known, unknown = (stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in "12")
+        # Three hundred kB of five are promised to a file of which one byte has come.
+        known.sendall((head.replace("NAME", "/files/ann/known") + "Content-Length: 300000\r\n\r\n").encode())
+        known.sendall(b"x")
+        wait_until(lambda: promised(live_services) == 300_000)
+        assert ann.put("/files/ann/large.txt", content=b"x" * 250_000).status_code == 507
+        assert ann.put("/api/files/content/ann/large.txt", content=b"x" * 250_000).status_code == 507
+        # One whose length is not told takes what is left as it comes.
+        unknown.sendall(
+            (
+                head.replace("NAME", "/api/files/content/ann/unknown") + "Transfer-Encoding: chunked\r\n\r\n"
+            ).encode()
+        )
+        unknown.sendall(b"1E848\r\n" + b"x" * 125_000 + b"\r\n")
+        wait_until(lambda: promised(live_services) >= 425_000)
+        assert ann.put("/files/ann/large.txt", content=b"x" * 100_000).status_code == 507
+        unknown.sendall(b"1E848\r\n" + b"x" * 125_000 + b"\r\n")
+        assert b" 507 " in unknown.recv(100)
+        # Whoever goes away gives the place back, and what is complete counts once.
+        known.sendall(b"x" * 299_999)
+        assert b" 201 " in known.recv(100)
+    wait_until(lambda: promised(live_services) == 0)
+    assert (home / "known").stat().st_size == 300_000
+    assert not (home / "unknown").exists()
+    assert ann.put("/files/ann/large.txt", content=b"x" * 250_000).status_code == 507
+    assert ann.put("/files/ann/large.txt", content=b"x" * 190_000).status_code in {201, 204}
+    ann.delete("/files/ann/known")
+    assert ann.put("/files/ann/large.txt", content=b"x" * 250_000).status_code in {201, 204}
+
+
+def promised(live: LiveServices) -> int:
+    with sqlite3.connect(live.home / "run" / "claims.sqlite") as database:
+        return int(database.execute("SELECT total(bytes) FROM claims WHERE ended IS NULL").fetchone()[0])
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_place_of_a_process_that_died_is_free_again(tmp_path: Path) -> None:
+    store = ClaimStore(tmp_path / "claims.sqlite")
+    assert store.set("a", "ann", 70, 100, 0.0)
+    assert not store.set("b", "ann", 40, 100, 0.0)
+    with sqlite3.connect(tmp_path / "claims.sqlite") as database:
+        database.execute("UPDATE claims SET process = process || '0'")
+    assert store.set("b", "ann", 40, 100, 0.0)
+    # A complete file counts until the folder has been measured after it.
+    store.end("b", 40)
+    assert not store.set("c", "ann", 70, 100, 0.0)
+    assert store.set("c", "ann", 70, 100, time.time() + 1)
+    assert store.set("other", "bob", 100, 100, 0.0)
+
+
+def test_a_lock_outlives_the_process(ann: httpx.Client, live_services: LiveServices) -> None:
+    path = "/files/ann/locked.txt"
+    ann.put(path, content=b"1")
+    locked = ann.request("LOCK", path, content=LOCK, headers={"Timeout": "Second-600"})
+    token = locked.headers["lock-token"]
+    settings = live_services.factory.settings
+    other = create_app(settings, create_factory(settings, FakeIdentityClient(IDENTITIES)))
+    with TestClient(other, base_url=settings.url, headers={"Authorization": f"Bearer {ANN}"}) as client:
+        assert client.put(path, content=b"2").status_code == 423
+        listed = client.request("PROPFIND", path, headers={"Depth": "0"}).text
+        assert token.strip("<>") in listed
+        assert client.put(path, content=b"3", headers={"If": f"({token})"}).status_code == 204
+        assert client.request("UNLOCK", path, headers={"Lock-Token": token}).status_code == 204
+    assert ann.put(path, content=b"4").status_code == 204
+
+
+@pytest.mark.parametrize("source", ["/files", "/files/", "/files/ann", "/files/ann/"])
+def test_the_folders_above_stay_as_they_are(ann: httpx.Client, home: Path, source: str) -> None:
+    (home / "inside.txt").write_text("kept")
+    target = f"{ann.base_url}/files/ann/elsewhere"
+    for verb in ("COPY", "MOVE", "DELETE"):
+        if verb == "COPY" and source.strip("/").endswith("ann"):
+            continue
+        answer = ann.request(verb, source, headers={"Destination": target})
+        assert answer.status_code == 403, (verb, answer.text)
+    for verb in ("COPY", "MOVE"):
+        answer = ann.request(
+            verb, "/files/ann/inside.txt", headers={"Destination": f"{ann.base_url}{source}"}
+        )
+        assert answer.status_code == 403, (verb, answer.text)
+    # A folder is not copied into itself.
+    into = ann.request("COPY", "/files/ann", headers={"Destination": target})
+    assert into.status_code in {403, 409}
+    assert (home / "inside.txt").read_text() == "kept"
+    assert not (home / "elsewhere").exists()
 
 
 def files_identity() -> object:

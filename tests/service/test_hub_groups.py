@@ -43,6 +43,11 @@ def test_a_group_reaches_tokens_and_sessions_at_once(bare_stack: Stack) -> None:
             "version": 1,
             "groups": [{"name": "g_lens", "description": "Strong lenses", "members": ["max"]}],
         }
+        people = bare_stack.command("user", "list").stdout.splitlines()
+        assert [line.split()[1:] for line in people if line.split()[0] in {"max", "kim"}] == [
+            [],
+            ["in", "g_lens"],
+        ]
         gone = bare_stack.command("group", "remove", "g_lens").stdout
         assert gone == "group g_lens removed; it had 1 members\n"
         assert max_.post("/api/tap/sync", data=QUERY).status_code == 400

@@ -41,6 +41,8 @@ from skydesk_portal.services.tap import TapService
 from skydesk_portal.services.uploads import UploadService
 from skydesk_portal.services.userimages import UserImageService
 from skydesk_portal.services.vospace import TransferExecutor, VospaceService
+from skydesk_portal.storage.claims import ClaimStore
+from skydesk_portal.storage.davlocks import LockTable
 from skydesk_portal.storage.duckdb_engine import DuckdbEngine
 from skydesk_portal.storage.engine import HomeEngine
 from skydesk_portal.storage.history import SqliteHistoryStore
@@ -239,7 +241,8 @@ class Factory:
 
     @cached_property
     def _soda(self) -> SodaService:
-        return SodaService(self._releases, PixelStore(self.settings.portal.cutout_pixels), self._tap)
+        pixels = PixelStore(self.settings.portal.cutout_pixels)
+        return SodaService(self._releases, pixels, self._tap, self._user_images)
 
     def create_soda_service(self) -> SodaService:
         """Return the cut-out service."""
@@ -301,7 +304,12 @@ class Factory:
     def _files(self) -> FilesService:
         store = NodePropertyStore(self.settings.home / "files.sqlite")
         limit = self.settings.portal.files_bytes
-        return FilesService(self.settings.users, limit, self.settings.url, store)
+        claims = ClaimStore(self.settings.run / "claims.sqlite")
+        return FilesService(self.settings.users, limit, self.settings.url, store, claims)
+
+    def create_lock_table(self) -> LockTable:
+        """Return the locks that WebDAV clients hold."""
+        return LockTable(self.settings.home / "files.sqlite")
 
     def create_files_service(self) -> FilesService:
         """Return the files of people."""

@@ -76,8 +76,8 @@ def list_run_images(butler: Butler, root: Path, run: str, label: str, collection
     -------
     pyarrow.Table
         Rows of ObsCore, with ``path`` (of the file, relative to the folder;
-        empty for a file elsewhere) and ``inputs`` (JSON: publisher
-        identifier, dataset type and role of each).
+        empty for a file elsewhere), ``inputs`` (JSON: publisher identifier,
+        dataset type and role of each), ``storage_class`` and ``data_id`` (JSON).
     """
     from lsst.resources import ResourcePath
 
@@ -99,5 +99,13 @@ def list_run_images(butler: Butler, root: Path, run: str, label: str, collection
     ids = table["dataset_id"].to_pylist()
     place = table.schema.get_field_index("obs_collection")
     table = table.set_column(place, "obs_collection", pa.array([collection] * len(ids), pa.string()))
-    table = table.append_column("path", pa.array([paths[i] for i in ids], pa.string()))
-    return table.append_column("inputs", pa.array([json.dumps(inputs.get(i, [])) for i in ids], pa.string()))
+    known = {str(r.id): r for r in refs}
+    more = {
+        "path": [paths[i] for i in ids],
+        "inputs": [json.dumps(inputs.get(i, [])) for i in ids],
+        "storage_class": [known[i].datasetType.storageClass_name for i in ids],
+        "data_id": [json.dumps(dict(known[i].dataId.mapping)) for i in ids],
+    }
+    for name, values in more.items():
+        table = table.append_column(name, pa.array(values, pa.string()))
+    return table

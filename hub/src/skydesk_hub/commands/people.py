@@ -105,6 +105,7 @@ def list_users(as_json: bool) -> None:
     for person in people:
         marks = [mark for mark in ("admin", "disabled") if person[mark]]
         marks += [] if person["has_password"] else ["no password yet"]
+        marks += [f"in {', '.join(person['groups'])}"] if person["groups"] else []
         click.echo(f"{person['name']:<32} {', '.join(marks)}".rstrip())
 
 

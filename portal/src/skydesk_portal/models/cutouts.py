@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import math
 import re
@@ -21,6 +22,7 @@ __all__ = [
     "CutoutRequest",
     "PictureStyle",
     "TractId",
+    "describe_unknown",
     "find_number",
     "parse_cutout",
     "parse_cutouts",
@@ -33,6 +35,10 @@ __all__ = [
 POLARIZATIONS = ("I", "Q", "U", "V", "RR", "LL", "RL", "LR", "XX", "YY", "XY", "YX", "POLI", "POLA")
 """States that POL may name (ObsCore 1.1)."""
 
+_KNOWN = (
+    "ID", "CIRCLE", "POLYGON", "POS", "BAND", "TIME", "POL", "CUTOUTDETAIL", "MODE", "RESPONSEFORMAT", "FORMAT",
+    "STRETCH", "LIMITS", "SIZE", "NORTHUP", "MOSAIC", "RUNID", "UPLOAD", "MAXREC", "PHASE", "REQUEST", "VERSION",
+)  # fmt: skip
 _MOST_RESULTS = 1000
 _MOST_PICTURE_PIXELS = 4096
 
@@ -370,6 +376,30 @@ def parse_cutouts(parameters: Sequence[tuple[str, str]]) -> list[CutoutRequest]:
         CutoutRequest(dataset, region, band, time, states, detail, form, style, mosaic)
         for dataset, region, band, time in itertools.product(ids, regions, bands, times)
     ]
+
+
+def describe_unknown(parameters: Sequence[tuple[str, str]]) -> str:
+    """Say which parameters mean nothing here; they are ignored, as DALI 1.1 wants it.
+
+    Parameters
+    ----------
+    parameters
+        Names in any case and their values.
+
+    Returns
+    -------
+    str
+        A sentence with what was probably meant, in ASCII; empty if all are known.
+    """
+    told = []
+    for name in dict.fromkeys(name for name, _ in parameters if name.upper() not in _KNOWN):
+        close = difflib.get_close_matches(name.upper(), _KNOWN, 1)
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "?", name)[:40]
+        told.append(
+            f"parameter {plain} is not known and was ignored"
+            + (f" (did you mean {close[0]}?)" if close else "")
+        )
+    return "; ".join(told[:5])
 
 
 def parse_cutout(parameters: Sequence[tuple[str, str]]) -> CutoutRequest:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,15 @@ if TYPE_CHECKING:
     from astropy.io import fits
     from lsst.daf.butler import DatasetRef
 
-__all__ = ["PLAIN_CLASSES", "ImageHandle", "NoOverlapError", "common_box", "make_box", "outline_region"]
+__all__ = [
+    "PLAIN_CLASSES",
+    "ImageHandle",
+    "ImageSubject",
+    "NoOverlapError",
+    "common_box",
+    "make_box",
+    "outline_region",
+]
 
 PLAIN_CLASSES = frozenset({"RawImage", "Image", "ImageV2"})
 """Storage classes that are pixels and nothing else."""
@@ -108,50 +119,88 @@ def _hold(region: Region, points: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (turn > np.pi) & (points @ corners.sum(axis=0) > 0)
 
 
+@dataclass(frozen=True)
+class ImageSubject:
+    """What an image is, whoever keeps it.
+
+    Parameters
+    ----------
+    id
+        Its identifier.
+    dataset_type, storage_class
+        Names of its dataset type and of its storage class.
+    data_id
+        Its data ID.
+    repository
+        Name of its release, or label of the repository of somebody's own.
+    span_mjd
+        Begin and end of its exposure in MJD (TAI), `None` without one.
+    """
+
+    id: UUID
+    dataset_type: str
+    storage_class: str
+    data_id: Mapping[str, Any]
+    repository: str
+    span_mjd: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, ref: DatasetRef, repository: str) -> ImageSubject:
+        """Describe a dataset of a Butler repository, with dimension records if they are known."""
+        records = ref.dataId.records if ref.dataId.hasRecords() else {}
+        record = records["visit"] if "visit" in ref.dataId.dimensions else None
+        span = getattr(record, "timespan", None)
+        known = span is not None and span.begin is not None and span.end is not None
+        return cls(
+            ref.id,
+            ref.datasetType.name,
+            ref.datasetType.storageClass_name,
+            {str(key): value for key, value in ref.dataId.mapping.items()},
+            repository,
+            (float(span.begin.tai.mjd), float(span.end.tai.mjd)) if span is not None and known else None,
+        )
+
+
 class ImageHandle:
     """One image whose file is open; safe for several threads.
 
     Parameters
     ----------
-    ref
-        The dataset, with dimension records if they are known.
-    release
-        Name of its release.
-    path
-        Its file.
+    subject
+        What it is.
+    source
+        Its file, or the open file, which must then be named by nothing but this handle.
     """
 
-    def __init__(self, ref: DatasetRef, release: str, path: Path) -> None:
+    def __init__(self, subject: ImageSubject, source: Path | BinaryIO) -> None:
+        from lsst.daf.butler import StorageClassFactory
         from lsst.images.serialization import open_archive
 
         # Piff's PSFs can only be read after the core has repaired the reader, which this import does.
         import skydesk_core.repo  # noqa: F401
 
-        self.ref = ref
-        self.release = release
-        self.path = path
-        self.components = frozenset(ref.datasetType.storageClass.allComponents())
+        self.subject = subject
+        kind = StorageClassFactory().getStorageClass(subject.storage_class)
+        self.components = frozenset(kind.allComponents())
         if not self.components >= _NEEDED:
-            what = (
-                "has no sky coordinates"
-                if ref.datasetType.storageClass_name in PLAIN_CLASSES
-                else "is not an image"
-            )
-            raise UsageError(f"{ref.datasetType.name} {what}: nothing can be cut out of it")
+            what = "has no sky coordinates" if subject.storage_class in PLAIN_CLASSES else "is not an image"
+            raise UsageError(f"{subject.dataset_type} {what}: nothing can be cut out of it")
         self._lock = threading.Lock()
         # Closed when the handle is forgotten: another thread may still be reading when the store lets go of it.
-        self._archive: Any = open_archive(str(path), cls=ref.datasetType.storageClass.pytype, partial=True)
+        self._archive: Any = open_archive(
+            str(source) if isinstance(source, Path) else source, cls=kind.pytype, partial=True
+        )
         self._reader = self._archive.__enter__()
         self.bbox = self._reader.get_component("bbox")
         self.projection = self._reader.get_component("sky_projection")
         if self.projection is None:
-            raise UsageError(f"{ref.datasetType.name} has no sky coordinates")
+            raise UsageError(f"{subject.dataset_type} has no sky coordinates: nothing can be cut out of it")
         self._view = self.projection.as_astropy()
 
     @property
     def dataset_type(self) -> str:
         """Name of the dataset type."""
-        return str(self.ref.datasetType.name)
+        return self.subject.dataset_type
 
     def sky_to_pixel(self, ra_deg: Any, dec_deg: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return pixel positions; NaN where there are none."""
@@ -327,21 +376,17 @@ class ImageHandle:
         lines = [
             card("BUNIT", self.unit, "unit of the pixels"),
             card("DATASETT", self.dataset_type, "Butler dataset type"),
-            card("DATASETI", str(self.ref.id), "Butler dataset identifier"),
-            card("RELEASE", self.release, "release"),
+            card("DATASETI", str(self.subject.id), "Butler dataset identifier"),
+            card("RELEASE", self.subject.repository, "release"),
+            render_cards(
+                [(f"HIERARCH DATAID {name.upper()}", value) for name, value in self.subject.data_id.items()]
+            ),
         ]
-        extra = []
-        for name, value in self.ref.dataId.mapping.items():
-            extra.append((f"HIERARCH DATAID {str(name).upper()}", value))
-        lines.append(render_cards(extra))
-        records = self.ref.dataId.records if self.ref.dataId.hasRecords() else {}
-        record = records["visit"] if "visit" in self.ref.dataId.dimensions else None
-        span = getattr(record, "timespan", None)
-        if span is not None and span.begin is not None and span.end is not None:
+        if self.subject.span_mjd is not None:
             lines += [
                 card("TIMESYS", "TAI", "time scale"),
-                card("MJD-BEG", float(span.begin.tai.mjd), "[d] start of the exposure"),
-                card("MJD-END", float(span.end.tai.mjd), "[d] end of the exposure"),
+                card("MJD-BEG", self.subject.span_mjd[0], "[d] start of the exposure"),
+                card("MJD-END", self.subject.span_mjd[1], "[d] end of the exposure"),
             ]
         return "".join(lines)
 

@@ -136,7 +136,7 @@ class MosaicStore:
             If the image has no tract.
         """
         handle = self._pixels.get_image(release, dataset_id)
-        values = {str(k): v for k, v in handle.ref.dataId.mapping.items()}
+        values = handle.subject.data_id
         if not {"tract", "patch", "band"} <= set(values):
             raise UsageError(f"{handle.dataset_type} images do not make up a mosaic: give the ID of a coadd")
         return TractId(release.name, handle.dataset_type, int(values["tract"]), str(values["band"]))

@@ -17,7 +17,7 @@ from skydesk_portal.exceptions import NotFoundError, TooLargeError, UsageError
 from skydesk_portal.models.cutouts import CutoutDetail
 from skydesk_portal.models.datasets import DatasetFacts, DatasetId
 from skydesk_portal.models.regions import Region
-from skydesk_portal.pipeline.imagefile import PLAIN_CLASSES, ImageHandle
+from skydesk_portal.pipeline.imagefile import PLAIN_CLASSES, ImageHandle, ImageSubject
 from skydesk_portal.pipeline.stamps import Stamp
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class PixelStore:
                 return found
         with repository.butler() as butler:
             ref, path = _locate(butler, release, dataset_id)
-        made = ImageHandle(ref, release.name, path)
+        made = ImageHandle(ImageSubject.of(ref, release.name), path)
         with self._lock:
             found = self._open.setdefault(key, made)
             while len(self._open) > _OPEN_IMAGES:
@@ -166,12 +166,12 @@ class PixelStore:
             )
         return pixels
 
-    def cut(self, release: Release, dataset_id: UUID, region: Region | None, detail: CutoutDetail) -> Stamp:
+    def cut(self, handle: ImageHandle, region: Region | None, detail: CutoutDetail) -> Stamp:
         """Read the part of an image around a region.
 
         Parameters
         ----------
-        release, dataset_id
+        handle
             The image.
         region
             Where; the cut-out is the box of pixels around it, clipped at the
@@ -186,7 +186,6 @@ class PixelStore:
         TooLargeError
             If the cut-out would be too large.
         """
-        handle = self.get_image(release, dataset_id)
         box = handle.find_box(region)
         self.check_size(box)
         planes, bits = handle.read_planes(detail, box)
@@ -219,10 +218,9 @@ class PixelStore:
         return np.asarray(found.array)
 
     def write_object(
-        self, release: Release, dataset_id: UUID, region: Region | None, path: Path, *, compress: bool = False
+        self, handle: ImageHandle, region: Region | None, path: Path, *, compress: bool = False
     ) -> int:
         """Write the part of a whole image object around a region; return its number of pixels."""
-        handle = self.get_image(release, dataset_id)
         box = handle.find_box(region)
         pixels = self.check_size(box)
         handle.write_object(box, path, compress=compress)

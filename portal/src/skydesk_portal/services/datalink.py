@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -59,6 +59,38 @@ def file_media_type(path: str) -> str:
 
 def _list(values: Iterable[str]) -> str:
     return ", ".join(adql_text(v) for v in values)
+
+
+def _cutout_links(text: str, storage_class: str, row: Mapping[str, Any]) -> list[Link]:
+    """Return the services that cut parts out of an image and draw its PSF."""
+    values = _limits(text, row)
+    links = [
+        Link(
+            text,
+            "#cutout",
+            words,
+            service=ServiceUse(kind, values),
+            content_type=_FITS,
+            content_qualifier="#image",
+            link_auth="true",
+            link_authorized=True,
+        )
+        for kind, words in (("cutout-sync", "Cut-outs, waiting"), ("cutout-async", "Cut-outs, as a job"))
+    ]
+    if storage_class in _WITH_PSF:
+        position = {"ID": text, "RA": repr(row["s_ra"]), "DEC": repr(row["s_dec"])}
+        links.append(
+            Link(
+                text,
+                "#proc",
+                "The PSF at a position",
+                service=ServiceUse("psf", position),
+                content_type=_FITS,
+                link_auth="true",
+                link_authorized=True,
+            )
+        )
+    return links
 
 
 class DatalinkService:
@@ -213,6 +245,9 @@ class DatalinkService:
             link_authorized=True,
         )
         links = [this]
+        storage_class = image.row.get("storage_class") or ""
+        if storage_class in _IMAGES - {"RawImage"} and image.row["s_region"] is not None:
+            links += _cutout_links(text, storage_class, image.row)
         for did, kind, role in image.inputs:
             term = _CALIBRATION_TERMS.get(kind, "#calibration") if role == "calibration" else "#progenitor"
             links.append(
@@ -275,34 +310,7 @@ class DatalinkService:
                 link_authorized=True,
             )
         )
-        values = _limits(text, row)
-        for kind, words in (("cutout-sync", "Cut-outs, waiting"), ("cutout-async", "Cut-outs, as a job")):
-            links.append(
-                Link(
-                    text,
-                    "#cutout",
-                    words,
-                    service=ServiceUse(kind, values),
-                    content_type=_FITS,
-                    content_qualifier="#image",
-                    link_auth="true",
-                    link_authorized=True,
-                )
-            )
-        if facts.storage_class in _WITH_PSF:
-            links.append(
-                Link(
-                    text,
-                    "#proc",
-                    "The PSF at a position",
-                    service=ServiceUse(
-                        "psf", {"ID": text, "RA": repr(row["s_ra"]), "DEC": repr(row["s_dec"])}
-                    ),
-                    content_type=_FITS,
-                    link_auth="true",
-                    link_authorized=True,
-                )
-            )
+        links += _cutout_links(text, facts.storage_class, row)
         return links
 
     def _table_links(self, text: str, identity: Identity, facts: DatasetFacts) -> list[Link]:
@@ -380,7 +388,7 @@ class DatalinkService:
         return self._signer.check(path, expires, signature)
 
 
-def _limits(text: str, row: dict[str, Any]) -> dict[str, str]:
+def _limits(text: str, row: Mapping[str, Any]) -> dict[str, str]:
     """Return the largest values that make sense for the parameters of a cut-out."""
     values = {
         "ID": text,

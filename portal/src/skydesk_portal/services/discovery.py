@@ -21,6 +21,11 @@ _STANDARDS = {
     "datalink": [("datalink-links-1.1", "ivo://ivoa.net/std/DataLink#links-1.1", "/links")],
 }
 
+_VOSI = [
+    ("vosi-capabilities-1.1", "ivo://ivoa.net/std/VOSI#capabilities", "/capabilities"),
+    ("vosi-availability-1.1", "ivo://ivoa.net/std/VOSI#availability", "/availability"),
+]
+
 
 class DiscoveryService:
     """Describes the platform to clients.
@@ -114,7 +119,7 @@ class DiscoveryService:
                     "url": url,
                     "versions": {
                         version: {"url": url + path, "ivoa_standard_id": standard}
-                        for version, standard, path in _STANDARDS.get(key, [])
+                        for version, standard, path in [*_STANDARDS.get(key, []), *_VOSI]
                     },
                 }
                 for key, url in urls.items()
@@ -128,12 +133,13 @@ class DiscoveryService:
             "files": "/api/files",
             "gafaelfawr": "/auth/api/v1",
             "sharing": "/api/sharing",
+            "tables": "/api/tables",
             "webdav": "/files",
         }
         told: dict[str, Any] = {
             name: {"url": self._url + path, "versions": {}} for name, path in paths.items()
         }
-        for name in ("batch", "files", "sharing"):
+        for name in ("batch", "files", "sharing", "tables"):
             told[name]["openapi"] = f"{self._url}/api/openapi.json"
         return told
 

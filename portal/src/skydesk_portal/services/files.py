@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
+import secrets
 import shutil
 import threading
 import time
@@ -13,8 +14,9 @@ from types import TracebackType
 from typing import BinaryIO, Self
 from urllib.parse import unquote, urlsplit
 
-from skydesk_portal.exceptions import FileSpaceError, ForbiddenError, NotFoundError
+from skydesk_portal.exceptions import ForbiddenError, NotFoundError
 from skydesk_portal.models.identity import Identity
+from skydesk_portal.storage.claims import Claim, ClaimStore
 from skydesk_portal.storage.files import FileFacts, HomeFolder, PendingFile, split_path
 from skydesk_portal.storage.vospace import NodePropertyStore
 
@@ -108,15 +110,20 @@ class FilesService:
         Public base address.
     properties
         What people wrote about their files.
+    claims
+        What files on their way have been promised.
     """
 
-    def __init__(self, users: Path, limit_bytes: int, url: str, properties: NodePropertyStore) -> None:
+    def __init__(
+        self, users: Path, limit_bytes: int, url: str, properties: NodePropertyStore, claims: ClaimStore
+    ) -> None:
         self._users = users
         self.properties = properties
         self.limit_bytes = limit_bytes
         self._url = url
         self._lock = threading.Lock()
         self._used: dict[str, tuple[float, int]] = {}
+        self.claims = claims
 
     def check_scope(self, identity: Identity) -> None:
         """Refuse a token that may not touch files.
@@ -249,10 +256,25 @@ class FilesService:
             If it does not fit into the quota.
         """
         home, parts = self.locate(identity, path)
-        room = self.limit_bytes - self.measure_bytes(identity)
-        if size_bytes is not None and size_bytes > room:
-            raise FileSpaceError("there is no space left for this file in your quota")
-        return home.begin_write(parts, max(0, room))
+        name = secrets.token_hex(12)
+        claim = Claim(
+            lambda wanted: self._promise(identity, name, wanted),
+            lambda size: self.claims.end(name, size),
+        )
+        claim.take(size_bytes or 0)
+        try:
+            return home.begin_write(parts, claim)
+        except BaseException:
+            claim.end(None)
+            raise
+
+    def _promise(self, identity: Identity, name: str, wanted_bytes: int) -> bool:
+        for fresh in (False, True):
+            measured_s, used = self._measure(identity, fresh=fresh)
+            free = self.limit_bytes - used
+            if self.claims.set(name, identity.name, wanted_bytes, free, measured_s):
+                return True
+        return False
 
     def write_all(self, identity: Identity, path: str, source: BinaryIO, size_bytes: int) -> None:
         """Write a whole file from an open one.
@@ -268,7 +290,6 @@ class FilesService:
             pending.commit()
         finally:
             pending.discard()
-        self.note_change(identity, pending.size_bytes)
 
     def remove(self, identity: Identity, path: str) -> None:
         """Remove a file, or a folder with all that is in it, and what was written about it.
@@ -305,26 +326,22 @@ class FilesService:
 
     def measure_bytes(self, identity: Identity) -> int:
         """Return how much a home folder holds, at most a minute old."""
+        return self._measure(identity, fresh=False)[1]
+
+    def _measure(self, identity: Identity, *, fresh: bool) -> tuple[float, int]:
+        """Return when a home folder was measured (Unix time), and how much it held."""
         with self._lock:
             known = self._used.get(identity.name)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        used = self.open_home(identity).measure_bytes()
+        if known is not None and not fresh and known[0] > time.time() - _MEASURE_S:
+            return known
+        # What is complete by now is seen; what is completed meanwhile counts as a promise.
+        begun = time.time()
+        found = (begun, self.open_home(identity).measure_bytes())
         with self._lock:
-            self._used[identity.name] = (time.monotonic() + _MEASURE_S, used)
-        return used
+            self._used[identity.name] = found
+        return found
 
-    def note_change(self, identity: Identity, grown_bytes: int | None = None) -> None:
-        """Remember that files grew by so much, or that they have to be measured anew.
-
-        Parameters
-        ----------
-        identity
-            Whose files.
-        grown_bytes
-            By how much; `None` if that is not known.
-        """
+    def note_change(self, identity: Identity) -> None:
+        """Remember that files have to be measured anew."""
         with self._lock:
-            known = self._used.pop(identity.name, None)
-            if known is not None and grown_bytes is not None:
-                self._used[identity.name] = (known[0], known[1] + grown_bytes)
+            self._used.pop(identity.name, None)

@@ -13,13 +13,15 @@ from skydesk_portal.models.cutouts import (
     CutoutRequest,
     PictureStyle,
     TractId,
+    describe_unknown,
     parse_cutouts,
 )
 from skydesk_portal.models.datasets import DatasetFacts, DatasetId
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import Job
 from skydesk_portal.models.regions import Region
-from skydesk_portal.pipeline.imagefile import NoOverlapError
+from skydesk_portal.models.user_tables import schema_of
+from skydesk_portal.pipeline.imagefile import ImageHandle, NoOverlapError
 from skydesk_portal.pipeline.mosaics import MosaicStore
 from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.releases import ReleaseStore
@@ -33,6 +35,8 @@ from skydesk_portal.pipeline.stamps import (
 )
 from skydesk_portal.services.execution import owner_of
 from skydesk_portal.services.pictures import render_picture
+from skydesk_portal.services.sharing import OWN_PREFIX
+from skydesk_portal.services.userimages import TABLE, UserImageService
 from skydesk_portal.uws.runner import JobContext
 from skydesk_portal.vo.soda import CutoutExample
 
@@ -61,11 +65,16 @@ class SodaService:
         Their images.
     tap
         Knows the bounds of images in wavelength and time.
+    images
+        Images of people's own.
     """
 
-    def __init__(self, releases: ReleaseStore, pixels: PixelStore, tap: TapService) -> None:
+    def __init__(
+        self, releases: ReleaseStore, pixels: PixelStore, tap: TapService, images: UserImageService
+    ) -> None:
         self._releases = releases
         self._tap = tap
+        self._images = images
         self.pixels = pixels
         self.mosaics = MosaicStore(pixels)
 
@@ -125,22 +134,38 @@ class SodaService:
         TooLargeError
             If the cut-out would have too many pixels.
         """
-        release = self.get_release(identity, request.dataset.release)
-        self._filter(identity, request)
         dataset = request.dataset
-        if isinstance(dataset, DatasetId) and request.mosaic:
-            dataset = self.mosaics.tract_of(release, dataset.uuid)
-        if isinstance(dataset, TractId):
+        if isinstance(dataset, TractId) or request.mosaic:
+            release = self.get_release(identity, dataset.release)
+            self._filter(identity, request)
+            if isinstance(dataset, DatasetId):
+                dataset = self.mosaics.tract_of(release, dataset.uuid)
             stamp = self.mosaics.cut(release, dataset, request.region, request.detail)
-        elif request.detail is CutoutDetail.EXPOSURE:
+            return format_stamp(stamp, request.form, request.style)
+        handle = self.open_image(identity, dataset)
+        self._filter(identity, request)
+        if request.detail is CutoutDetail.EXPOSURE:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "cutout.fits"
                 compress = request.form is CutoutFormat.FITS_COMPRESSED
-                self.pixels.write_object(release, dataset.uuid, request.region, path, compress=compress)
+                self.pixels.write_object(handle, request.region, path, compress=compress)
                 return path.read_bytes()
-        else:
-            stamp = self.pixels.cut(release, dataset.uuid, request.region, request.detail)
+        stamp = self.pixels.cut(handle, request.region, request.detail)
         return format_stamp(stamp, request.form, request.style)
+
+    def open_image(self, identity: Identity, dataset: DatasetId) -> ImageHandle:
+        """Open an image of a release that the caller may read, or of the caller's own.
+
+        Raises
+        ------
+        NotFoundError
+            If the caller has no such image.
+        UsageError
+            If it is not an image with sky coordinates.
+        """
+        if dataset.release == OWN_PREFIX + identity.name:
+            return self._images.open_image(identity, dataset)
+        return self.pixels.get_image(self.get_release(identity, dataset.release), dataset.uuid)
 
     def draw_psf(self, identity: Identity, dataset: DatasetId, ra_deg: float, dec_deg: float) -> bytes:
         """Draw the PSF of an image at a position.
@@ -168,8 +193,7 @@ class SodaService:
         NoOverlapError
             If the image has no PSF at the position.
         """
-        release = self.get_release(identity, dataset.release)
-        handle = self.pixels.get_image(release, dataset.uuid)
+        handle = self.open_image(identity, dataset)
         handle.find_box(Region(((ra_deg, dec_deg),), 1e-7))
         x, y = (float(v[0]) for v in handle.sky_to_pixel(ra_deg, dec_deg))
         stamp = handle.draw_psf(x, y)
@@ -185,7 +209,7 @@ class SodaService:
             card("XCENTER", float(stamp.shape[1] // 2 + 1), "middle pixel, counted from 1"),
             card("YCENTER", float(stamp.shape[0] // 2 + 1), "middle pixel, counted from 1"),
             render_cards(
-                [(f"HIERARCH DATAID {str(k).upper()}", v) for k, v in handle.ref.dataId.mapping.items()]
+                [(f"HIERARCH DATAID {name.upper()}", v) for name, v in handle.subject.data_id.items()]
             ),
         ]
         return format_image(stamp, "".join(facts))
@@ -244,10 +268,10 @@ class SodaService:
             )
         else:
             where = f"obs_publisher_did = '{dataset.text}'"
+        own = dataset.release == OWN_PREFIX + identity.name
+        table = f"{schema_of(identity.name)}.{TABLE}" if own else "ivoa.ObsCore"
         columns = "MIN(em_min) AS e0, MAX(em_max) AS e1, MIN(t_min) AS t0, MAX(t_max) AS t1"
-        rows = self._tap.run_query(
-            identity, f"SELECT {columns} FROM ivoa.ObsCore WHERE {where}"
-        ).table.to_pylist()
+        rows = self._tap.run_query(identity, f"SELECT {columns} FROM {table} WHERE {where}").table.to_pylist()
         if not rows:
             return None, None
         row = rows[0]
@@ -276,6 +300,7 @@ class CutoutExecutor:
 
         A combination without a pixel has a text as its result that says so
         (SODA 1.0, section 5); with several combinations, one that fails does too.
+        The last result says which parameters mean nothing, if there are such.
 
         Raises
         ------
@@ -303,4 +328,8 @@ class CutoutExecutor:
             path.write_bytes(content)
             found.append((name, path, kind))
             context.report(done=number, total=len(requests))
+        if warning := describe_unknown(list(job.parameters)):
+            path = context.folder / "warnings.txt"
+            path.write_text(warning + "\n")
+            found.append(("warnings", path, "text/plain"))
         return found

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skydesk_portal.exceptions import NotFoundError
+from skydesk_portal.exceptions import NotFoundError, UsageError
 from skydesk_portal.models.datasets import DatasetId
+from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.tables import TableInfo
 from skydesk_portal.models.user_tables import schema_of
+from skydesk_portal.pipeline.imagefile import ImageHandle, ImageSubject
 from skydesk_portal.pipeline.userimages import describe_obscore, list_output_images
 from skydesk_portal.services.sharing import OWN_PREFIX
 from skydesk_portal.storage.files import HomeFolder
@@ -25,7 +28,7 @@ __all__ = ["TABLE", "UserImage", "UserImageService", "owner_of_label"]
 TABLE = "ObsCore"
 """Name of the table in the schema of its owner."""
 
-_PRIVATE = ("path", "inputs")
+_PRIVATE = ("path", "inputs", "storage_class", "data_id")
 
 
 def owner_of_label(label: str) -> str | None:
@@ -47,12 +50,38 @@ class UserImage:
         Its file in the repository.
     inputs
         Publisher identifier, dataset type and role of what it was made of.
+    row
+        What ObsCore says about it.
     """
 
     id: DatasetId
     dataset_type: str
     path: str
     inputs: tuple[tuple[str, str, str], ...]
+    row: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def subject(self) -> ImageSubject:
+        """What cut-outs say about it.
+
+        Raises
+        ------
+        UsageError
+            If it was listed before cut-outs of own images were made.
+        """
+        if not self.row.get("storage_class"):
+            raise UsageError(
+                f"the run that made this {self.dataset_type} is too old: run it again for cut-outs"
+            )
+        span = (self.row["t_min"], self.row["t_max"])
+        return ImageSubject(
+            self.id.uuid,
+            self.dataset_type,
+            self.row["storage_class"],
+            json.loads(self.row["data_id"]),
+            self.id.release,
+            None if None in span else span,
+        )
 
 
 class UserImageService:
@@ -105,7 +134,7 @@ class UserImageService:
         rows = self._store.find_rows(owner)
         if rows is None:
             return None
-        rows = rows.drop_columns(list(_PRIVATE))
+        rows = rows.drop_columns([name for name in _PRIVATE if name in rows.column_names])
         place = rows.schema.get_field_index("access_url")
         urls = pc.binary_join_element_wise(pa.scalar(self._url), rows["access_url"], "")
         rows = rows.set_column(place, "access_url", urls)
@@ -135,7 +164,7 @@ class UserImageService:
             if chosen and chosen[0]["path"]:
                 row = chosen[0]
                 inputs = tuple((did, kind, role) for did, kind, role in json.loads(row["inputs"]))
-                return UserImage(dataset, row["dataset_type"], row["path"], inputs)
+                return UserImage(dataset, row["dataset_type"], row["path"], inputs, row)
         raise NotFoundError(f"there is no image {dataset.text[:100]!r}")
 
     def open_file(self, owner: str, dataset: DatasetId) -> tuple[BinaryIO, int, str]:
@@ -164,3 +193,17 @@ class UserImageService:
             raise NotFoundError(f"{OWN_PREFIX}{owner} has no repository")
         stream, facts = HomeFolder(root, str(root)).open(PurePosixPath(image.path).parts)
         return stream, facts.size_bytes, PurePosixPath(image.path).name
+
+    def open_image(self, identity: Identity, dataset: DatasetId) -> ImageHandle:
+        """Open an image of the caller's own for cut-outs, through the file that was checked.
+
+        Raises
+        ------
+        NotFoundError
+            If the caller has no such image, or its file was removed.
+        UsageError
+            If it has no sky coordinates.
+        """
+        subject = self.get(identity.name, dataset).subject
+        stream, _, _ = self.open_file(identity.name, dataset)
+        return ImageHandle(subject, stream)

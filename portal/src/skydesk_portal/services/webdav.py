@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from wsgidav.dav_error import DAVError, PRECONDITION_CODE_PropfindFiniteDepth
 from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
 from wsgidav.error_printer import ErrorPrinter
+from wsgidav.lock_man.lock_storage import LockStorageDict
 from wsgidav.request_resolver import RequestResolver
 from wsgidav.util import parse_time_string
 from wsgidav.wsgidav_app import WsgiDAVApp
@@ -17,6 +18,7 @@ from wsgidav.wsgidav_app import WsgiDAVApp
 from skydesk_portal.exceptions import FileConflictError, NotFoundError, PortalError
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.services.files import FilesService, media_type_of
+from skydesk_portal.storage.davlocks import LockTable
 from skydesk_portal.storage.files import FileFacts, PendingFile
 
 __all__ = ["IDENTITY", "make_webdav"]
@@ -143,10 +145,8 @@ class _File(_Resource, DAVNonCollection):
             if must_be_new and isinstance(error.__cause__, FileConflictError):
                 raise DAVError(412, "the file exists by now") from error
             raise
-        identity = _caller(self.environ)
-        self.files.note_change(identity, pending.size_bytes)
         with _told():
-            self.facts = self.files.get(identity, self.path)
+            self.facts = self.files.get(_caller(self.environ), self.path)
 
     def handle_move(self, dest_path: str) -> bool:
         """Replace a file in one step: what was there must not vanish before the other is in its place."""
@@ -321,6 +321,24 @@ class _Properties:
         self._files.copy_properties(self._path(source), self._path(target))
 
 
+def _keep_top(method: str, environ: Environ) -> None:
+    """Refuse to remove, move, copy or replace the folder above the home folders, and the home folders.
+
+    It shows the caller's own folder only, so that a copy of it would be one of a part.
+    """
+    steps = environ["PATH_INFO"].strip("/").count("/") if environ["PATH_INFO"].strip("/") else -1
+    if method in {"COPY", "DELETE", "MOVE"} and steps < 0:
+        raise DAVError(403, "the folder above the home folders stays as it is")
+    if method in {"DELETE", "MOVE"} and steps == 0:
+        raise DAVError(403, "the home folder itself stays")
+    if method in {"COPY", "MOVE"}:
+        target = environ.get("HTTP_DESTINATION", "").partition("?")[0].strip("/")
+        mount = str(environ.get("wsgidav.config", {}).get("mount_path", "")).strip("/")
+        below = target.removeprefix(mount).strip("/")
+        if "/" not in below:
+            raise DAVError(403, "home folders are not replaced: name a place inside one")
+
+
 class _Provider(DAVProvider):
     def __init__(self, files: FilesService) -> None:
         super().__init__()
@@ -346,6 +364,7 @@ class _Provider(DAVProvider):
         self, environ: Environ, start_response: Callable[..., Any], default_handler: Callable[..., Any]
     ) -> Any:
         method = environ["REQUEST_METHOD"]
+        _keep_top(method, environ)
         if method == "PROPFIND":
             # Clients that leave the header out mean the folder at hand, whatever the standard says.
             depth = environ.setdefault("HTTP_DEPTH", "1")
@@ -359,7 +378,21 @@ class _Provider(DAVProvider):
         return default_handler(environ, start_response)
 
 
-def make_webdav(files: FilesService, mount: str) -> WsgiApp:
+class _Locks(LockStorageDict):
+    """Keeps locks in a table instead of memory."""
+
+    def __init__(self, table: LockTable) -> None:
+        super().__init__()
+        self._table = table
+
+    def open(self) -> None:
+        self._dict = self._table
+
+    def close(self) -> None:
+        """Nothing: every change is kept already."""
+
+
+def make_webdav(files: FilesService, mount: str, locks: LockTable) -> WsgiApp:
     """Make the WebDAV application.
 
     Parameters
@@ -368,6 +401,8 @@ def make_webdav(files: FilesService, mount: str) -> WsgiApp:
         The files of people.
     mount
         Path that it is served under.
+    locks
+        The locks that clients hold.
 
     Returns
     -------
@@ -387,6 +422,7 @@ def make_webdav(files: FilesService, mount: str) -> WsgiApp:
             "suppress_version_info": True,
             "honor_mtime_header": True,
             "property_manager": _Properties(files),
+            "lock_storage": _Locks(locks),
             "mutable_live_props": ["{DAV:}getlastmodified"],
         }
     )

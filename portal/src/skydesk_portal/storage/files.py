@@ -27,6 +27,7 @@ from skydesk_portal.exceptions import (
     PortalError,
     UsageError,
 )
+from skydesk_portal.storage.claims import Claim
 
 __all__ = ["FileFacts", "HomeFolder", "PendingFile", "split_path"]
 
@@ -173,12 +174,12 @@ class PendingFile:
         Its name.
     mode
         Its rights.
-    room_bytes
-        How much may be written.
+    claim
+        Has the space promised that it takes.
     """
 
-    def __init__(self, folder: int, name: str, mode: int, room_bytes: int) -> None:
-        self._folder, self._name, self._room = folder, name, room_bytes
+    def __init__(self, folder: int, name: str, mode: int, claim: Claim) -> None:
+        self._folder, self._name, self._claim = folder, name, claim
         self._temporary: str | None = None
         self.size_bytes = 0
         try:
@@ -199,8 +200,7 @@ class PendingFile:
         FileSpaceError
             If there is no room for them.
         """
-        if self.size_bytes + len(data) > self._room:
-            raise FileSpaceError("there is no space left for this file in your quota")
+        self._claim.take(self.size_bytes + len(data))
         left = memoryview(data)
         with _told():
             while left:
@@ -228,6 +228,7 @@ class PendingFile:
                 source = f"/proc/self/fd/{self._file}"
                 if not replace:
                     os.link(source, self._name, dst_dir_fd=self._folder, follow_symlinks=True)
+                    self._claim.end(self.size_bytes)
                     return
                 if self._temporary is None:
                     name = _HIDDEN + secrets.token_hex(8)
@@ -235,6 +236,7 @@ class PendingFile:
                     self._temporary = name
                 os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
                 self._temporary = None
+                self._claim.end(self.size_bytes)
         finally:
             self.discard()
 
@@ -244,6 +246,7 @@ class PendingFile:
             return
         os.close(self._file)
         self._file = -1
+        self._claim.end(None)
         if self._temporary is not None:
             with suppress(OSError):
                 os.unlink(self._temporary, dir_fd=self._folder)
@@ -410,15 +413,15 @@ class HomeFolder:
             raise UsageError(_NO_FILE)
         return os.fdopen(descriptor, "rb"), _facts(parts[-1] if parts else "", status)
 
-    def begin_write(self, parts: Parts, room_bytes: int) -> PendingFile:
+    def begin_write(self, parts: Parts, claim: Claim) -> PendingFile:
         """Begin a file, which is visible only when it is complete.
 
         Parameters
         ----------
         parts
             Its path; its folder must exist.
-        room_bytes
-            How much may be written.
+        claim
+            Has the space promised that it takes.
 
         Returns
         -------
@@ -438,7 +441,7 @@ class HomeFolder:
                 if not stat.S_ISREG(place.status.st_mode):
                     raise FileConflictError(_NO_FILE)
                 mode = stat.S_IMODE(place.status.st_mode) & 0o777
-            return PendingFile(os.dup(place.folder), name, mode, room_bytes)
+            return PendingFile(os.dup(place.folder), name, mode, claim)
 
     def make_folder(self, parts: Parts) -> None:
         """Make a folder in an existing one.

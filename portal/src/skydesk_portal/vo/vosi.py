@@ -134,7 +134,15 @@ def tap_capability(base_url: str, config: PortalConfig) -> list[Any]:
         standard_id="ivo://ivoa.net/std/DALI#examples",  # type: ignore[arg-type]
         interface=[_interface(f"{base_url}/examples", use="base")],
     )
-    return [tap, tables, examples]
+    # What CADC's clients look for before they make, load and index tables of their own.
+    own_tables = [
+        Capability(
+            standard_id=f"ivo://ivoa.net/std/VOSI#{name}-1.x",  # type: ignore[arg-type]
+            interface=[_interface(f"{base_url}/{path}", use="base")],
+        )
+        for name, path in (("table-load", "load"), ("table-update", "table-update"))
+    ]
+    return [tap, tables, examples, *own_tables]
 
 
 def capabilities_xml(

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
 from skydesk_portal.api.dependencies import FactoryDependency, Form, FormDependency, require
+from skydesk_portal.api.vosi import add_vosi
 from skydesk_portal.exceptions import UsageError
 from skydesk_portal.models.alerts import parse_alert_id, parse_alert_query
 from skydesk_portal.models.identity import Identity
@@ -86,3 +87,15 @@ async def search_alerts(factory: FactoryDependency, identity: Caller, form: Form
     return JSONResponse(
         await asyncio.to_thread(service.search, identity, query, list(form.items), form.find("RELEASE"))
     )
+
+
+add_vosi(
+    router,
+    PREFIX,
+    require("read:alertdb"),
+    [
+        ("ivo://ivoa.net/std/DataLink#links-1.1", "/links"),
+        ("ivo://skydesk/alerts#packet-1.0", ""),
+        ("ivo://skydesk/alerts#search-1.0", "/search"),
+    ],
+)

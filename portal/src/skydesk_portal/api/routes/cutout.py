@@ -15,7 +15,7 @@ from skydesk_portal.api.dependencies import FactoryDependency, Form, FormDepende
 from skydesk_portal.api.routes.uws import create_uws_router
 from skydesk_portal.exceptions import ForbiddenError, UsageError
 from skydesk_portal.factory import Factory
-from skydesk_portal.models.cutouts import find_number, parse_cutout, parse_cutouts
+from skydesk_portal.models.cutouts import describe_unknown, find_number, parse_cutout, parse_cutouts
 from skydesk_portal.models.datasets import DatasetId, parse_dataset_id
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import JobKind
@@ -47,9 +47,11 @@ async def _run(make: Callable[[], bytes]) -> bytes | None:
 async def cut_out(factory: FactoryDependency, identity: Caller, form: FormDependency) -> Response:
     asked = parse_cutout(form.items)
     content = await _run(lambda: factory.create_soda_service().make_cutout(identity, asked))
+    warning = describe_unknown(form.items)
+    headers = {"Warning": f'299 skydesk "{warning}"'} if warning else {}
     if content is None:
-        return Response(status_code=204)
-    headers = {"Content-Disposition": f'attachment; filename="{asked.name}"'}
+        return Response(status_code=204, headers=headers)
+    headers["Content-Disposition"] = f'attachment; filename="{asked.name}"'
     return Response(content, media_type=asked.form.media_type, headers=headers)
 
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from skydesk_portal.api.dependencies import FactoryDependency, require
+from skydesk_portal.api.vosi import add_vosi
 from skydesk_portal.models.identity import Identity
 
 __all__ = ["router"]
@@ -33,6 +34,10 @@ async def list_sets(release: str, factory: FactoryDependency, identity: Caller) 
     return PlainTextResponse(
         await asyncio.to_thread(factory.create_hips_service().list_sets, identity, release)
     )
+
+
+for _prefix in (PREFIX, PREFIX + "/v2/{release}"):
+    add_vosi(router, _prefix, require("read:image"), [("ivo://ivoa.net/std/hips#hipslist-1.0", "/list")])
 
 
 @router.api_route(

@@ -207,7 +207,6 @@ async def put_content(path: str, request: Request, factory: FactoryDependency, i
         await asyncio.to_thread(pending.commit)
     finally:
         pending.discard()
-    files.note_change(identity, pending.size_bytes)
     return Response(
         status_code=201, headers={"Digest": "md5=" + base64.b64encode(digest.digest()).decode("ascii")}
     )

@@ -76,7 +76,8 @@ def _application(request: Request, factory: FactoryDependency) -> WSGIMiddleware
     found: WSGIMiddleware | None = getattr(request.app.state, "webdav", None)
     if found is None:
         found = WSGIMiddleware(
-            cast("Any", make_webdav(factory.create_files_service(), PREFIX)), workers=_THREADS
+            cast("Any", make_webdav(factory.create_files_service(), PREFIX, factory.create_lock_table())),
+            workers=_THREADS,
         )
         request.app.state.webdav = found
     return found
