@@ -99,7 +99,8 @@ class _Page:
             return
         finally:
             self.run.disabled, self.abort.visible = False, False
-        self.present(found, time.perf_counter() - started)
+        # Plots may be changed only by whoever holds the page's lock, which this coroutine has given up while it waited.
+        pn.state.execute(partial(self.present, found, time.perf_counter() - started), schedule=True)
 
     def _set_stop(self, stop: Callable[[], None]) -> None:
         self._stop = stop
