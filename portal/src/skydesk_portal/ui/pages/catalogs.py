@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 from panel.viewable import Viewable
 
-from skydesk_portal.exceptions import PortalError, QueryTimeoutError
+from skydesk_portal.exceptions import ForbiddenError, PortalError, QueryTimeoutError
 from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.services.reproduce import NamedBrush, write_adql, write_python
 from skydesk_portal.ui.catalog_state import CatalogState
@@ -66,6 +66,9 @@ class _Page:
     async def on_run(self, _event: Any) -> None:
         """Run the ADQL and keep its whole result."""
         if self.abort.visible:
+            return
+        if "read:tap" not in self.request.identity.scopes:
+            self.query.say(ForbiddenError("queries need a sign-in or a token with the scope read:tap"))
             return
         adql = self._asked = self.query.adql.text
         self._arrived, self._stop = 0, None
