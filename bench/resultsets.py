@@ -100,7 +100,9 @@ def measure_result_sets(rows: int) -> list[Measurement]:
             )
         ]
         path = store.path_of(result)
-        explorer = ResultExplorer(result, path, ResultDatabase(path / "rows.duckdb", 2, 1000).open_cursor())
+        explorer = ResultExplorer(
+            result, path, ResultDatabase(path / "rows.duckdb", 2, 1000, 20_000).open_cursor()
+        )
         found += _measure_table(explorer, rows, made)
         found += _measure_views(explorer, rows, made)
         explorer.close()
