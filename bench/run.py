@@ -19,6 +19,7 @@ from bench.cutouts import measure_cutouts
 from bench.jobs import measure_jobs, measure_limits
 from bench.large import make_large_release
 from bench.record import Measurement, render_page, write_measurement
+from bench.resultsets import measure_result_sets
 from bench.services import measure_memory, measure_tap
 from bench.stack import run_skydesk, running
 from bench.votable import measure_writers
@@ -42,7 +43,17 @@ def main() -> None:
         metavar="HOME",
         help="measure only catalogs of 1e7 objects, beside DaCHS; the release is generated in HOME when it is absent",
     )
+    parser.add_argument(
+        "--results",
+        type=float,
+        metavar="ROWS",
+        help="measure only a kept result of the Catalogs page with so many rows, such as 1e7",
+    )
     options = parser.parse_args()
+    if options.results is not None:
+        keep(measure_result_sets(int(options.results)))
+        render_page()
+        return
     if options.large is not None:
         measure_large(options.large)
         render_page()
@@ -63,6 +74,7 @@ def main() -> None:
             keep([start])
             keep(measure_tap(stack, manifest["name"], *manifest["center_deg"]))
             keep(measure_writers())
+            keep(measure_result_sets(10_000_000))
             keep(measure_cutouts(stack, manifest["name"]))
             keep(measure_jobs(stack, manifest["name"]))
             keep(measure_limits())

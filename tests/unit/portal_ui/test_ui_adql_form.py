@@ -3,7 +3,15 @@
 import pytest
 
 from skydesk_portal.exceptions import UsageError
-from skydesk_portal.ui.adql_form import Cone, QueryForm, read_adql, write_adql
+from skydesk_portal.ui.adql_form import (
+    Cone,
+    QueryForm,
+    SkyBox,
+    SkyPolygon,
+    read_adql,
+    write_adql,
+    write_times,
+)
 
 FULL = QueryForm(
     "demo.Object",
@@ -54,3 +62,28 @@ def test_a_constraint_that_is_none_is_refused():
 def test_a_cone_needs_a_position():
     with pytest.raises(UsageError, match="no position"):
         write_adql(QueryForm("demo.truth", cone=Cone(1, 2, 3)))
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0027")
+@pytest.mark.parametrize(
+    "shape", [SkyBox(53.13, -28.1, 120.0, 60.0), SkyPolygon(((53.1, -28.1), (53.2, -28.1), (53.15, -28.0)))]
+)
+def test_boxes_and_polygons_come_back(shape):
+    form = QueryForm("demo.Object", (), ("coord_ra", "coord_dec"), shape=shape)
+    assert read_adql(write_adql(form)) == form
+
+
+def test_a_polygon_of_two_corners_is_refused():
+    with pytest.raises(UsageError, match="three corners"):
+        write_adql(QueryForm("demo.Object", (), ("a", "b"), shape=SkyPolygon(((1, 2), (3, 4)))))
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0019")
+def test_times_are_mjd_or_utc():
+    # 2024-11-09T00:00:00 UTC is MJD 60623 UTC, and 37 s later in TAI.
+    assert write_times("expMidptMJD", "60623.5", "") == ["expMidptMJD >= 60623.5"]
+    (tai,) = write_times("expMidptMJD", "", "2024-11-09T00:00:00")
+    assert float(tai.split()[-1]) == pytest.approx(60623 + 37 / 86400, abs=1e-8 * 60623)
+    assert write_times("t_min", "2024-11-09 00:00:00", "60624") == ["t_min >= 60623", "t_min <= 60624"]
+    with pytest.raises(UsageError, match="not a time"):
+        write_times("expMidptMJD", "yesterday", "")

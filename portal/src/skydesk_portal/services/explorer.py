@@ -259,8 +259,10 @@ class ResultExplorer:
         order = ", ".join(f"{quote_name(name)}{' DESC' if down else ''}" for name, down in view.sort)
         text = f"SELECT {', '.join(map(quote_name, names))} FROM {_TABLE}"
         text += f" WHERE {where}" if where else ""
-        # Equal values keep the order of the result, so that pages neither repeat nor leave out a row.
-        text += f' ORDER BY {order}, "{ROW_NUMBER}"' if order else ""
+        # Equal values keep the order of the result, so that pages neither repeat nor leave out a row; and looking up
+        # chosen rows loses that order.
+        if order or chosen:
+            text += " ORDER BY " + ", ".join(filter(None, [order, f'"{ROW_NUMBER}"']))
         source = self._source
         if chosen:
             source = "rows_chosen"

@@ -150,6 +150,7 @@ class ResultSetService:
                     folder / "rows.duckdb",
                     self._config.engine_threads,
                     min(_MEMORY_MB, self._config.engine_memory_mb),
+                    self._config.spill_mb,
                 )
                 self._open[result.id] = database
         return ResultExplorer(result, folder, database.open_cursor())

@@ -36,6 +36,8 @@ class ResultDatabase:
         The file.
     threads, memory_mb
         Limits of all that is done with it.
+    spill_mb
+        Disk for what does not fit into memory, such as the order of very many rows; beside the file.
 
     Raises
     ------
@@ -43,11 +45,11 @@ class ResultDatabase:
         If it is gone.
     """
 
-    def __init__(self, path: Path, threads: int, memory_mb: int) -> None:
+    def __init__(self, path: Path, threads: int, memory_mb: int, spill_mb: int) -> None:
         config: dict[str, str | bool | int | float | list[str]] = {
             "threads": threads,
             "memory_limit": f"{memory_mb}MB",
-            "temp_directory": "",
+            "temp_directory": str(path.with_name("spill")) if spill_mb else "",
             "python_enable_replacements": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -56,6 +58,9 @@ class ResultDatabase:
             self._connection = duckdb.connect(str(path), read_only=True, config=config)
         except duckdb.Error as error:
             raise NotFoundError("this result is not kept any more: run the query again") from error
+        if spill_mb:
+            # As part of the configuration this limit is shown, but not kept.
+            self._connection.execute(f"SET max_temp_directory_size = '{spill_mb}MB'")
         register_functions(self._connection)
         self._connection.create_function(
             "skydesk_cells", cells_around, ["DOUBLE", "DOUBLE", "INTEGER"], "BIGINT[]", type="arrow"

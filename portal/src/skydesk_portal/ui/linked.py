@@ -60,6 +60,7 @@ class LinkedViews:
         self.plots: dict[str, LinkedPlot] = {}
         self.position: tuple[str, str] | None = None
         self._serial = 0
+        self._is_due = False
         self.grid = pn.FlexBox(sizing_mode="stretch_width", gap="14px")
         self.buttons = []
         for kind, text in (
@@ -195,10 +196,19 @@ class LinkedViews:
         self._follow()
 
     def _follow(self) -> None:
+        """Let everything show what is chosen now."""
+        self._on_chosen(self.coordinator.chosen)
+        if not self._is_due:
+            self._is_due = True
+            # Bokeh's models may be changed only under the page's lock, which widgets' callbacks do not hold.
+            pn.state.execute(self._refresh, schedule=True)
+
+    def _refresh(self) -> None:
+        self._is_due = False
         for plot in self.plots.values():
             if plot.figure is not None:
+                plot.outline()
                 plot.refresh()
-        self._on_chosen(self.coordinator.chosen)
 
     # What to begin with
 

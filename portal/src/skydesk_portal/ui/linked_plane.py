@@ -129,7 +129,7 @@ class PlanePlot(LinkedPlot):
             setattr(plot, axis, Range1d(high, low) if order else Range1d(low, high))
         plot.xaxis.axis_label = self.label(self.x.value)
         plot.yaxis.axis_label = ", ".join([self.label(self.y.value), *self.further.value])
-        self.figure, self._traces = plot, []
+        self.figure, self._traces, self._binning = plot, [], None
         if x.size <= MAX_POINTS:
             self._build_points(plot, x)
         else:

@@ -59,7 +59,7 @@ class LinkedPlot(ABC):
         self.words = pn.pane.HTML("", sizing_mode="stretch_width")
         self.numbers = pn.pane.HTML("", sizing_mode="stretch_width")
         self.range = pn.widgets.TextInput(
-            name="Choose by numbers",
+            name=f"Choose by numbers in plot {name.rpartition(' ')[2]}",
             placeholder="20..22; 0..1" if self.plane else "20..22",
             width=150,
         )
@@ -239,7 +239,6 @@ class LinkedPlot(ABC):
     def choose(self, region: Brush) -> None:
         """Choose the rows in a region of the axes as they are drawn."""
         self.region = region
-        self.outline()
         x, y = self.axes()
         self.views.brush(self.name, region, x, y)
 
@@ -268,7 +267,6 @@ class LinkedPlot(ABC):
         """Show no brush any more."""
         self.region = None
         self.range.value = ""
-        self.outline()
 
     def label(self, name: str) -> str:
         """Return the label of an axis."""

@@ -35,6 +35,8 @@ CHOSEN_SUBSET = "chosen"
 """Subset that downloads of the chosen rows are made from."""
 
 _MOST_DESCRIBED = 40
+_ALL, _ONLY = "all rows", "chosen rows only"
+_INSIDE, _OUTSIDE = "inside the brushes", "outside of them"
 _FORMATS = (("csv", "CSV"), ("votable", "VOTable"), ("parquet", "Parquet"), ("fits", "FITS"))
 
 
@@ -96,8 +98,8 @@ class ResultPanel:
         self.forget_button = pn.widgets.Button(name="Remove column", width=130, disabled=True)
         self.preset = pn.widgets.Select(name="Colours and magnitudes", options=["(choose)"], width=230)
         self.describe = pn.widgets.Button(name="Statistics of the shown columns", width=230)
-        self.only = pn.widgets.Checkbox(name="Table: chosen rows only", width=190)
-        self.invert = pn.widgets.Checkbox(name="Choose outside instead", width=180)
+        self.only = pn.widgets.Select(name="Table shows", options=[_ALL, _ONLY], width=160)
+        self.invert = pn.widgets.Select(name="Rows are chosen", options=[_INSIDE, _OUTSIDE], width=170)
         self.clear = pn.widgets.Button(name="Choose all rows again", width=170)
         self.sheet_card = pn.Column(visible=False, css_classes=["panel"], **stretch)
         self.sheet_card.objects = [self.sheet]
@@ -108,7 +110,7 @@ class ResultPanel:
         self.preset.param.watch(self._on_preset, "value")
         self.describe.on_click(self._on_describe)
         self.only.param.watch(self._on_only, "value")
-        self.invert.param.watch(lambda event: self.views.invert(bool(event.new)), "value")
+        self.invert.param.watch(lambda event: self.views.invert(event.new == _OUTSIDE), "value")
         self.clear.on_click(self._on_clear)
 
     def _tools_view(self) -> Any:
@@ -162,7 +164,7 @@ class ResultPanel:
         self._row = None
         self.sheet_card.visible = False
         self.statistics.object = ""
-        self.only.value = self.invert.value = False
+        self.only.value, self.invert.value = _ALL, _INSIDE
         view, filters, expression = state.view, state.filters, state.expression
         try:
             self.explorer.derive(view.derived)
@@ -346,7 +348,7 @@ class ResultPanel:
         # Conditions already keep rows out of the table: only brushes mark some of those it shows.
         marks = None if set(self.views.coordinator.brushes) <= {"conditions"} else chosen
         self.rows.set_chosen(marks)
-        if self.only.value:
+        if self.only.value == _ONLY:
             self._keep_chosen()
         self._on_change()
 
@@ -359,12 +361,12 @@ class ResultPanel:
     def _on_only(self, event: Any) -> None:
         if self.explorer is None:
             return
-        self.rows.show_only_chosen(bool(event.new))
+        self.rows.show_only_chosen(event.new == _ONLY)
         self._keep_chosen()
 
     def _on_clear(self, _event: Any) -> None:
         self.rows.clear_ticks()
-        self.invert.value = False
+        self.invert.value = _INSIDE
         conditions = self.rows.shown.filters
         self.views.clear()
         if conditions:
@@ -388,7 +390,7 @@ class ResultPanel:
     def show_actions(self) -> None:
         """Offer what is shown as files."""
         view = self.rows.shown
-        if self.only.value and self.views.coordinator.chosen is not None:
+        if self.only.value == _ONLY and self.views.coordinator.chosen is not None:
             view = replace(view, subset=CHOSEN_SUBSET)
         base = f"{PREFIX}/resultsets/{self.result.id}/download?"
         shown = json.dumps(view.to_dict(), separators=(",", ":"))

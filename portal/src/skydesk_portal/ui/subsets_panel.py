@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import panel as pn
 
-from skydesk_portal.exceptions import PortalError, UsageError
+from skydesk_portal.exceptions import ForbiddenError, PortalError, UsageError
 from skydesk_portal.services.brushing import combine_subsets
 from skydesk_portal.ui.shell import notice
 
@@ -120,6 +120,8 @@ class SubsetsPanel:
         rows = None if chosen is None else np.flatnonzero(chosen)
         name = self.table.value.strip()
         try:
+            if "write:files" not in panel.identity.scopes:
+                raise ForbiddenError("own tables need a sign-in or a token with the scope write:files")
             if not name:
                 raise UsageError("the table needs a name")
             made = panel.services.tables.create_table(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 from panel.viewable import Viewable
 
-from skydesk_portal.exceptions import PortalError, QueryTimeoutError
+from skydesk_portal.exceptions import ForbiddenError, PortalError, QueryTimeoutError
 from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.services.reproduce import NamedBrush, write_adql, write_python
 from skydesk_portal.ui.catalog_state import CatalogState
@@ -67,6 +67,9 @@ class _Page:
         """Run the ADQL and keep its whole result."""
         if self.abort.visible:
             return
+        if "read:tap" not in self.request.identity.scopes:
+            self.query.say(ForbiddenError("queries need a sign-in or a token with the scope read:tap"))
+            return
         adql = self._asked = self.query.adql.text
         self._arrived, self._stop = 0, None
         self.run.disabled, self.abort.visible = True, True
@@ -99,7 +102,8 @@ class _Page:
             return
         finally:
             self.run.disabled, self.abort.visible = False, False
-        self.present(found, time.perf_counter() - started)
+        # Plots may be changed only by whoever holds the page's lock, which this coroutine has given up while it waited.
+        pn.state.execute(partial(self.present, found, time.perf_counter() - started), schedule=True)
 
     def _set_stop(self, stop: Callable[[], None]) -> None:
         self._stop = stop

@@ -1,0 +1,197 @@
+"""The Catalogs page in a browser: whole results, linked views, addresses that restore them, sentences for bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import duckdb
+import numpy as np
+import pytest
+import shapely
+from browser import test_portal_pages as pages
+from playwright.sync_api import Page, expect
+
+browser, home, page, portal = pages.browser, pages.home, pages.page, pages.portal
+QUERY = "SELECT objectId, coord_ra, coord_dec, g_psfFlux, r_psfFlux, r_psfFluxErr FROM demo.Object"
+
+
+@pytest.fixture(scope="module")
+def frame(home):
+    """The rows of `QUERY` straight from the release."""
+    with duckdb.connect(str(home / "releases/demo/catalogs.duckdb"), read_only=True) as catalog:
+        return catalog.sql(QUERY.replace("demo.", "")).df()
+
+
+def run(page: Page, portal: str, adql: str) -> None:
+    page.goto(f"{portal}/catalogs")
+    pages.run_query(page, adql)
+
+
+def figure(page: Page, number: int):
+    found = page.locator(".bk-Figure").nth(number)
+    found.scroll_into_view_if_needed()
+    # The frame is known once the figure has been drawn.
+    expect(found.locator("canvas").first).to_be_visible()
+    return found
+
+
+def write(page: Page, label: str, text: str) -> None:
+    field = page.get_by_label(label, exact=True)
+    field.fill(text)
+    field.press("Enter")
+
+
+def chosen(page: Page, number: int, total: int):
+    return expect(page.get_by_text(f"{number:,} of {total:,} rows are chosen"))
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0050")
+@pytest.mark.requirement("DMS-PRTL-REQ-0047")
+@pytest.mark.requirement("DMS-PRTL-REQ-0056")
+def test_conditions_columns_and_boxes_choose_the_same_rows_in_all_views(page, portal, frame):
+    run(page, portal, QUERY)
+    expect(page.get_by_text("1–50 of 2,000")).to_be_visible()
+    write(page, "Filter r_psfFlux", "> 200")
+    bright = frame[frame.r_psfFlux > 200]
+    expect(page.get_by_text(f"1–50 of {len(bright):,}")).to_be_visible()
+    expect(
+        page.get_by_text(re.compile(rf"r_psfFlux: 2,000 rows in 60 bins, {len(bright):,} chosen"))
+    ).to_be_visible()
+    page.get_by_role("button", name="Conditions, columns, statistics").click()
+    page.get_by_label("New column").fill("ratio")
+    page.get_by_label("Its expression (ADQL)").fill("g_psfFlux / r_psfFlux")
+    page.get_by_role("button", name="Compute column").click()
+    expect(page.locator(".pagetable thead th").filter(has_text="ratio")).to_be_visible()
+    write(page, "Condition for rows (ADQL)", "ratio < 0.5 AND nothing > 1")
+    expect(
+        page.get_by_role("alert").filter(has_text="unknown column `nothing` (line 1, column 17)")
+    ).to_be_visible()
+    write(page, "Condition for rows (ADQL)", "ratio < 0.5")
+    red = bright[bright.g_psfFlux / bright.r_psfFlux < 0.5]
+    assert 0 < len(red) < len(bright)
+    chosen(page, len(red), 2000).to_be_visible()
+    # A box by numbers in the plot of positions.
+    page.get_by_role("button", name=re.compile("^More: coding")).first.click()
+    middle = float(frame.coord_ra.median())
+    write(page, "Choose by numbers in plot 1", f"..{middle!r}; ..")
+    west = red[red.coord_ra <= middle]
+    chosen(page, len(west), 2000).to_be_visible()
+    page.get_by_label("Table shows").select_option("chosen rows only")
+    expect(page.locator(".pager").get_by_text(f"of {len(west):,}")).to_be_visible()
+    link = page.get_by_role("link", name="CSV", exact=True)
+    expect(link).to_have_attribute("href", re.compile("subset"))
+    answer = page.request.get(page.url.split("/portal/")[0] + link.get_attribute("href"))
+    rows = list(csv.DictReader(io.StringIO(answer.text())))
+    assert [int(row["objectId"]) for row in rows] == west.objectId.tolist()
+    np.testing.assert_allclose([float(r["ratio"]) for r in rows], west.g_psfFlux / west.r_psfFlux, rtol=1e-5)
+    page.locator(".pagetable tbody tr").first.click()
+    sheet = page.get_by_role("region", name=re.compile("^Row "))
+    expect(sheet).to_contain_text("±")
+    expect(sheet).to_contain_text("nJy")
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0107")
+@pytest.mark.requirement("DMS-PRTL-REQ-0106")
+def test_a_lasso_chooses_its_rows_and_the_address_restores_it(page, portal, frame):
+    run(page, portal, QUERY)
+    expect(page.get_by_text("All 2,000 rows are chosen")).to_be_visible()
+    plane = figure(page, 0)
+    plane.get_by_title("Lasso Select").click()
+    box = plane.bounding_box()
+    corners = [(0.30, 0.25), (0.62, 0.30), (0.70, 0.62), (0.45, 0.45), (0.28, 0.70)]
+    at = [(box["x"] + fx * box["width"], box["y"] + fy * box["height"]) for fx, fy in corners]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for x, y in [*at[1:], at[0]]:
+        page.mouse.move(x, y, steps=3)
+    page.mouse.up()
+    count = page.get_by_text(re.compile(r"^[\d,]+ of 2,000 rows are chosen"))
+    expect(count).to_be_visible()
+    outline = page.wait_for_function("""() => { for (const d of Bokeh.documents) for (const m of d._all_models.values())
+      if (m.type === 'ColumnDataSource' && m.data.x && m.data.x.length === 1 && m.data.x[0].length > 4)
+        return [Array.from(m.data.x[0]), Array.from(m.data.y[0])]; }""").json_value()
+    shape = shapely.Polygon(list(zip(*outline, strict=True)))
+    inside = shapely.contains_xy(shape, frame.coord_ra, frame.coord_dec)
+    number = int(inside.sum())
+    assert 0 < number < 2000
+    chosen(page, number, 2000).to_be_visible()
+    expect(page.get_by_text(re.compile(rf"HEALPix cells.*{number:,} of them chosen"))).to_be_visible()
+    address = page.url
+    assert len(address) <= 2000
+    page.goto("about:blank")
+    page.goto(address)
+    chosen(page, number, 2000).to_be_visible()
+    page.get_by_label("Rows are chosen").select_option("outside of them")
+    chosen(page, 2000 - number, 2000).to_be_visible()
+    page.get_by_role("button", name="Choose all rows again").click()
+    expect(page.get_by_text("All 2,000 rows are chosen")).to_be_visible()
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0053")
+@pytest.mark.requirement("DMS-PRTL-REQ-0108")
+def test_subsets_are_combined_and_saved_as_a_table(page, portal, frame):
+    run(page, portal, QUERY)
+    expect(page.get_by_text("All 2,000 rows are chosen")).to_be_visible()
+    page.get_by_role("button", name="Subsets: keep, combine, save").click()
+    page.get_by_role("button", name=re.compile("^More: coding")).nth(1).click()
+
+    def keep(name: str, interval: str) -> None:
+        write(page, "Choose by numbers in plot 2", interval)
+        expect(page.get_by_text(re.compile(r"^[\d,]+ of 2,000 rows are chosen"))).to_be_visible()
+        page.get_by_label("Name of the subset").fill(name)
+        page.get_by_role("button", name="Keep the chosen rows").click()
+        expect(page.get_by_text(f"rows are kept as {name}.")).to_be_visible()
+
+    keep("bright", "1000..")
+    keep("middle", "500..2000")
+    page.get_by_role("button", name="Choose all rows again").click()
+    write(page, "Combine subsets", "bright and not middle")
+    page.get_by_role("button", name="Choose the combination").click()
+    number = int((frame.r_psfFlux > 2000).sum())
+    chosen(page, number, 2000).to_be_visible()
+    page.get_by_label("Name of the table").fill("brightest")
+    page.get_by_role("button", name="Save the chosen rows as my table").click()
+    expect(page.get_by_text(f"{number:,} rows are your table user_anna.brightest")).to_be_visible()
+    pages.run_query(page, "SELECT COUNT(*) AS n, MIN(r_psfFlux) AS least FROM user_anna.brightest")
+    expect(page.locator(".pagetable tbody tr td").nth(1)).to_have_text(f"{number}")
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0018")
+def test_the_editor_completes_validates_and_estimates(page, portal, frame):
+    page.goto(f"{portal}/catalogs")
+    editor = page.get_by_label("ADQL", exact=True)
+    editor.fill("SELECT objectId, r_psf FROM demo.Object WHERE r_psfFlux > 500")
+    expect(page.get_by_text(re.compile("line 1, column 18: unknown column `r_psf`"))).to_be_visible()
+    editor.evaluate("e => e.setSelectionRange(22, 22)")
+    editor.press("Control+Space")
+    expect(page.get_by_role("listbox", name="Suggestions")).to_contain_text("r_psfFlux")
+    editor.press("Enter")
+    expect(editor).to_have_value("SELECT objectId, r_psfFlux FROM demo.Object WHERE r_psfFlux > 500")
+    expect(page.get_by_text("This query can run.")).to_be_visible()
+    page.get_by_role("button", name="Estimate").click()
+    number = int((frame.r_psfFlux > 500).sum())
+    expect(page.get_by_text(f"This query gives {number:,} rows")).to_be_visible()
+    page.get_by_role("button", name="Tables and columns").click()
+    page.get_by_label("Search tables and columns").fill("declination forcedsource")
+    found = page.locator("details[open]").first
+    expect(found).to_contain_text("demo.ForcedSource")
+    expect(found).to_contain_text("coord_dec")
+
+
+def test_bad_input_gets_a_sentence_and_the_page_goes_on(page, portal):
+    run(page, portal, "SELECT objectId, coord_ra FROM demo.Object WHERE coord_ra > 400")
+    expect(page.get_by_text("No row fulfils the query")).to_be_visible()
+    expect(page.locator(".pager")).to_contain_text("No rows")
+    pages.run_query(page, "SELECT table_name, description FROM tap_schema.tables")
+    expect(page.locator(".pagetable tbody")).to_contain_text("demo.Object")
+    expect(page.get_by_role("button", name="Add histogram")).to_be_hidden()
+    pages.run_query(page, "SELECT x, SQRT(-1 - ABS(x)) AS nowhere FROM demo.Object")
+    expect(page.get_by_role("alert").filter(has_text="No row has a value in nowhere")).to_be_visible()
+    expect(page.get_by_role("button", name="Add sky map")).to_be_disabled()
+    triple = "demo.ForcedSource AS a, demo.ForcedSource AS b, demo.ForcedSource AS c"
+    pages.run_query(page, f"SELECT COUNT(*) AS n FROM {triple} WHERE a.psfFlux + b.psfFlux > c.psfFlux")
+    page.get_by_role("button", name="Abort").click()
+    expect(page.get_by_role("alert").filter(has_text="The query was aborted")).to_be_visible()
+    expect(page.locator(".pagetable tbody tr")).to_have_count(50)
