@@ -20,6 +20,7 @@ from bench.jobs import measure_jobs, measure_limits
 from bench.large import make_large_release
 from bench.record import Measurement, render_page, write_measurement
 from bench.services import measure_memory, measure_tap
+from bench.spark import measure_spark
 from bench.stack import run_skydesk, running
 from bench.votable import measure_writers
 
@@ -87,6 +88,7 @@ def measure_large(home: Path) -> None:
         else:
             sys.stderr.write(f"no peer: {missing}\n")
         keep(measure_load(stack))
+    keep(measure_spark(home))
 
 
 def measure_demo(home: Path, preset: str) -> list[Measurement]:
