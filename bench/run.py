@@ -21,6 +21,7 @@ from bench.large import make_large_release
 from bench.record import Measurement, render_page, write_measurement
 from bench.resultsets import measure_result_sets
 from bench.services import measure_memory, measure_tap
+from bench.spark import measure_spark
 from bench.stack import run_skydesk, running
 from bench.votable import measure_writers
 
@@ -101,6 +102,7 @@ def measure_large(home: Path) -> None:
         else:
             sys.stderr.write(f"no peer: {missing}\n")
         keep(measure_load(stack))
+    keep(measure_spark(home))
 
 
 def measure_demo(home: Path, preset: str) -> list[Measurement]:

@@ -146,10 +146,12 @@ class SparkCluster:
         found = []
         for name, process in self.processes.items():
             if name.startswith("worker"):
-                below = psutil.Process(process.pid).children(recursive=True)
-                found += [
-                    child for child in below if "CoarseGrainedExecutorBackend" in " ".join(child.cmdline())
-                ]
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    # A killed one stays a zombie until its worker looks.
+                    with contextlib.suppress(psutil.Error):
+                        found += (
+                            [child] if "CoarseGrainedExecutorBackend" in " ".join(child.cmdline()) else []
+                        )
         return found
 
     def count_running(self) -> int:

@@ -132,8 +132,20 @@ class SparkConnection:
             session.conf.set(name, value)
         return session
 
-    def forget(self) -> None:
-        """Give back the session; the next query opens a new one."""
+    def forget(self, session: SparkSession) -> None:
+        """Have the next query open a new session, unless one has done so already.
+
+        Parameters
+        ----------
+        session
+            The session that failed. It is not ended: other queries may still be read from it.
+        """
+        with self._lock:
+            if self._session is session:
+                self._session = None
+
+    def close(self) -> None:
+        """End the session."""
         with self._lock:
             session, self._session = self._session, None
         if session is not None:

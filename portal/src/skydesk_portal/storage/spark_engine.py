@@ -306,14 +306,15 @@ class SparkEngine:
         except (UnsupportedSqlError, UnreadableSqlError) as error:
             raise UnsupportedQueryError(str(error)) from error
         for last in (False, True):
-            query = SparkQuery(self._connection.open(self._folders), written, timeout_s)
+            session = self._connection.open(self._folders)
+            query = SparkQuery(session, written, timeout_s)
             if on_start is not None:
                 on_start(query.cancel)
             try:
                 query.run()
             except UpstreamError:
                 # The server was started anew, or has forgotten a session that was long idle.
-                self._connection.forget()
+                self._connection.forget(session)
                 if last:
                     raise
             else:
@@ -322,7 +323,7 @@ class SparkEngine:
 
     def close(self) -> None:
         """Give back the session."""
-        self._connection.forget()
+        self._connection.close()
 
 
 logging.getLogger("SQLQueryContextLogger").setLevel(
