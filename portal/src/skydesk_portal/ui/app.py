@@ -22,8 +22,9 @@ from panel.viewable import Viewable
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.services.identity import IdentityClient
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, HubGate, OAuthSettings, refuse
-from skydesk_portal.ui.pages import catalogs, files, find, home, images, jobs, lightcurves
+from skydesk_portal.ui.pages import alerts, catalogs, files, find, home, images, jobs, lightcurves
 from skydesk_portal.ui.routes import create_router
+from skydesk_portal.ui.routes_alerts import create_alerts_router
 from skydesk_portal.ui.routes_files import create_files_router
 from skydesk_portal.ui.routes_find import create_find_router
 from skydesk_portal.ui.services import PortalServices, create_services
@@ -48,6 +49,7 @@ _PAGES: dict[str, tuple[str, str, Page, bool]] = {
     "/catalogs": ("catalogs", "Catalogs", catalogs.build, False),
     "/lightcurves": ("lightcurves", "Light curves", lightcurves.build, False),
     "/jobs": ("jobs", "Jobs", jobs.build, True),
+    "/alerts": ("alerts", "Alerts", alerts.build, True),
     "/files": ("files", "Files", files.build, True),
     "/find": ("find", "Find", find.build, True),
 }
@@ -57,7 +59,7 @@ def _make_page(
     services: PortalServices, key: str, title: str, build: Page, narrow: bool
 ) -> Callable[[], pn.Template]:
     def page() -> pn.Template:
-        request = read_request()
+        request = read_request(services.preferences)
         pn.config.theme = "dark" if request.dark else "default"
         try:
             content = build(services, request)
@@ -151,6 +153,7 @@ def create_app(
     app.include_router(create_router(services))
     app.include_router(create_find_router(services))
     app.include_router(create_files_router(services))
+    app.include_router(create_alerts_router(services))
     add_applications(
         {path: _make_page(services, *page) for path, page in _PAGES.items()},
         app=app,

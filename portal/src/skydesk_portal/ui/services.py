@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.history import HistoryService
     from skydesk_portal.services.jobs import JobService
     from skydesk_portal.services.limits import LimitService
+    from skydesk_portal.services.preferences import PreferenceService
     from skydesk_portal.services.sharing import SharingService
     from skydesk_portal.services.tables import TableService
     from skydesk_portal.services.tap import TapService
@@ -42,6 +43,8 @@ class PortalServices:
         Past queries.
     limits
         What people may use.
+    preferences
+        What people prefer.
     config
         Settings of the services.
     download_seconds
@@ -59,6 +62,7 @@ class PortalServices:
     sharing: SharingService
     history: HistoryService
     limits: LimitService
+    preferences: PreferenceService
     config: PortalConfig
     download_seconds: float = 60.0
 
@@ -90,6 +94,7 @@ def create_services(factory: Factory) -> PortalServices:
         sharing=factory.create_sharing_service(),
         history=factory.create_history_service(),
         limits=factory.create_limit_service(),
+        preferences=factory.create_preference_service(),
         config=settings.portal,
         download_seconds=settings.portal.sync_seconds,
     )
