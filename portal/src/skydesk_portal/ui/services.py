@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skydesk_portal.services.images import ImageService
@@ -45,6 +46,8 @@ class PortalServices:
         What people may use.
     preferences
         What people prefer.
+    run
+        Folder in which workers say that they live.
     config
         Settings of the services.
     download_seconds
@@ -63,6 +66,7 @@ class PortalServices:
     history: HistoryService
     limits: LimitService
     preferences: PreferenceService
+    run: Path
     config: PortalConfig
     download_seconds: float = 60.0
 
@@ -95,6 +99,7 @@ def create_services(factory: Factory) -> PortalServices:
         history=factory.create_history_service(),
         limits=factory.create_limit_service(),
         preferences=factory.create_preference_service(),
+        run=settings.run,
         config=settings.portal,
         download_seconds=settings.portal.sync_seconds,
     )

@@ -22,6 +22,7 @@ __all__ = ["PageRequest", "SkydeskDesign", "asset_text", "frame", "no_release", 
 NAVIGATION = (
     ("home", "Home", f"{PREFIX}/"),
     ("images", "Images", f"{PREFIX}/images"),
+    ("imagesearch", "Image search", f"{PREFIX}/imagesearch"),
     ("catalogs", "Catalogs", f"{PREFIX}/catalogs"),
     ("lightcurves", "Light curves", f"{PREFIX}/lightcurves"),
     ("alerts", "Alerts", f"{PREFIX}/alerts"),
@@ -96,6 +97,8 @@ def read_request(preferences: PreferenceService) -> PageRequest:
     query = {k: v[-1] for k, v in parse_qs((search or "").lstrip("?")).items()}
     wishes = preferences.find(identity)
     theme = wishes.theme or (pn.state.cookies or {}).get(THEME_COOKIE)
+    if not query and wishes.release:
+        query["release"] = wishes.release  # an address without fields leaves the choice to the person
     return PageRequest(identity, query, theme == "dark", wishes)
 
 

@@ -180,7 +180,7 @@ def _one(services: PortalServices, request: PageRequest) -> Viewable:
     release, packet = services.alerts.get_packet(request.identity, number, request.query.get("release"))
     words = column_words(services.queries.catalog_for(request.identity), [release])
     back = _back(f"All alerts of release {escape(release)}", f"{PREFIX}/alerts?release={release}")
-    return pn.Column(back, show_packet(packet, words, request.dark, release), sizing_mode="stretch_width")
+    return pn.Column(back, show_packet(packet, words, request, release), sizing_mode="stretch_width")
 
 
 def _file(services: PortalServices, request: PageRequest) -> Viewable:
@@ -200,12 +200,10 @@ def _file(services: PortalServices, request: PageRequest) -> Viewable:
     choice = pn.widgets.Select(name=f"Alerts in {path}", options=options, value=n, width=330)
     names = services.alerts.list_releases(who)
     words = column_words(services.queries.catalog_for(who), names)
-    body = pn.Column(
-        show_packet(packets[n], words, request.dark, None), sizing_mode="stretch_width", margin=0
-    )
+    body = pn.Column(show_packet(packets[n], words, request, None), sizing_mode="stretch_width", margin=0)
 
     def turn(event: Any) -> None:
-        body.objects = [show_packet(packets[event.new], words, request.dark, None)]
+        body.objects = [show_packet(packets[event.new], words, request, None)]
         if pn.state.location:
             pn.state.location.update_query(n=event.new)
 

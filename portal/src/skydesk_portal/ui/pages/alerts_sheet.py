@@ -21,6 +21,8 @@ from skydesk_portal.services.alert_packets import (
 )
 from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.plots import band_style, make_figure
+from skydesk_portal.ui.shell import PageRequest
+from skydesk_portal.ui.words import describe_position
 
 if TYPE_CHECKING:
     from skydesk_portal.models.tables import Catalog
@@ -147,10 +149,10 @@ def _links_html(packet: AlertPacket, release: str | None) -> str:
     return f"<div class='links'>{''.join(links)}</div>"
 
 
-def _facts(source: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(source: Mapping[str, Any], coordinates: str) -> Iterator[tuple[str, str]]:
     """Say in a few lines what the source of an alert is, leaving out what the packet does not hold."""
     if source.get("ra") is not None and source.get("dec") is not None:
-        yield "Position", f"RA {source['ra']:.6f}°, Dec {source['dec']:.6f}°"
+        yield "Position", describe_position(source["ra"], source["dec"], coordinates)
     if source.get("midpointMjdTai") is not None:
         yield "Seen", f"MJD {source['midpointMjdTai']:.5f} TAI in {source.get('band') or 'no band'}"
     if source.get("visit") is not None:
@@ -164,7 +166,7 @@ def _facts(source: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def show_packet(
-    packet: AlertPacket, words: Mapping[str, tuple[str, str]], dark: bool, release: str | None
+    packet: AlertPacket, words: Mapping[str, tuple[str, str]], request: PageRequest, release: str | None
 ) -> Viewable:
     """Show an alert as it was raised.
 
@@ -174,8 +176,8 @@ def show_packet(
         The packet.
     words
         Unit and description of columns, see `column_words`.
-    dark
-        Whether the page is dark.
+    request
+        Who is looking, and how.
     release
         Release that it belongs to; None for a file.
 
@@ -184,7 +186,9 @@ def show_packet(
     panel.viewable.Viewable
         Head, cut-outs, light curve and all fields.
     """
-    sheet = "".join(f"<dt>{k}</dt><dd>{escape(v)}</dd>" for k, v in _facts(packet.source))
+    sheet = "".join(
+        f"<dt>{k}</dt><dd>{escape(v)}</dd>" for k, v in _facts(packet.source, request.preferences.coordinates)
+    )
     head = (
         f"<div class='panel'><h2>Alert {packet.alert_id}</h2><dl class='facts'>{sheet}</dl>{_links_html(packet, release)}</div>"
         f"<h2>Cut-outs</h2>{_stamps_html(packet)}"
@@ -193,7 +197,7 @@ def show_packet(
     parts: list[Viewable] = [pn.pane.HTML(head, sizing_mode="stretch_width")]
     if epochs:
         parts.append(pn.pane.HTML("<h2>Light curve in the packet</h2>", sizing_mode="stretch_width"))
-        parts.append(_plot(epochs, dark))
+        parts.append(_plot(epochs, request.dark))
         parts.append(pn.pane.HTML(_epochs_html(epochs), sizing_mode="stretch_width"))
     fields = _fields_html(list_fields(packet, words))
     parts.append(pn.pane.HTML(f"<h2>All fields of the packet</h2>{fields}", sizing_mode="stretch_width"))
