@@ -145,11 +145,10 @@ def read_avro(content: bytes) -> list[AlertPacket]:
     import fastavro
 
     try:
-        reader = fastavro.reader(io.BytesIO(content))
-        schema = reader.writer_schema
+        reader: Any = fastavro.reader(io.BytesIO(content))
         packets = []
         for record in reader:
-            packets.append(AlertPacket(schema, record))
+            packets.append(AlertPacket(reader.writer_schema, record))
             if len(packets) == MOST_PACKETS:
                 break
     except Exception as error:

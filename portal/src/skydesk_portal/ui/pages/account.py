@@ -56,7 +56,7 @@ def _count(value: float) -> str:
 def _usage(services: PortalServices, request: PageRequest) -> str:
     who = request.identity
     quota = services.limits.quota_for(who)
-    bars = []
+    bars: list[str] = []
 
     def add(name: str, read: Any) -> None:
         try:
