@@ -8,13 +8,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import duckdb
+import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
+from skydesk_core.release.testing import make_scene
+from skydesk_core.release.testing_images import SKYMAP, SyntheticRepo
+from skydesk_core.release.writer import ReleaseBuilder
 from skydesk_portal.models.identity import SCOPES, Identity
 from skydesk_portal.services.find import FindService
 from skydesk_portal.services.find_names import NameResolver
 from tests.support.pages import Pages
+from tests.support.portal import make_portal
 
 WHO = Identity("anna", frozenset(SCOPES))
 
@@ -102,6 +107,35 @@ def test_findings_say_what_was_looked_for(pages_home) -> None:
     assert "object" in service.find(WHO, "object 987654321987").remarks[0]
     assert "portal.name_resolver" in service.find(WHO, "M 31").remarks[0]
     assert service.find(Identity("nobody"), "visit 1").places == []
+
+
+@pytest.fixture(scope="module")
+def movers(tmp_path_factory):
+    """The search box over a release with tables of moving objects."""
+    home = tmp_path_factory.mktemp("movers")
+    scene = make_scene(20, 1, 3)
+    with ReleaseBuilder(home / "releases" / "orbits", "orbits", "Moving objects", ("g",)) as builder:
+        with SyntheticRepo(builder.butler_path, scene.visits) as repo:
+            orbits = {"ssObjectId": [71, 72], "designation": ["2026 AB1", "(433) Eros"], "e": [0.1, 0.223]}
+            builder.add_extra_table("MPCORB", "Orbits", pa.table(orbits))
+            sources = {"ssObjectId": [71, 71, 72], "diaSourceId": [1, 2, 3]}
+            builder.add_extra_table("SSSource", "Detections", pa.table(sources))
+        builder.finish(repo.collection, SKYMAP, "SimCam")
+    (home / "run").mkdir()
+    _app, factory = make_portal(home, "http://testserver")
+    yield factory
+    factory.close()
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0030")
+def test_moving_objects_lead_to_their_detections(movers) -> None:
+    service, tap = movers.create_find_service(), movers.create_tap_service()
+    for text, wanted in (("2026 ab1", [1, 2]), ("(433) Eros", [3]), ("ssObjectId 72", [3]), ("71", [1, 2])):
+        (place,) = service.find(WHO, text).places
+        assert place.page == "catalogs"
+        rows = tap.run_query(WHO, dict(place.fields)["query"]).table.column("diaSourceId").to_pylist()
+        assert sorted(rows) == wanted
+    assert service.find(WHO, "2026 XX9").places == []
 
 
 @pytest.fixture

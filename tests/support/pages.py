@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 ANNA = "token-of-anna"
-SETTINGS = {"files_bytes": 50_000_000}
+SETTINGS = {"files_bytes": 50_000_000, "announcements": ["Maintenance on <b>Monday</b> from 8 to 9 UTC"]}
 
 
 @dataclass

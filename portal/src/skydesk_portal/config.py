@@ -162,6 +162,9 @@ class PortalConfig(BaseModel):
     jobs_password_file: Path | None = None
     """File (mode 600) with the password of that database, if it asks for one."""
 
+    announcements: tuple[str, ...] = ()
+    """Sentences for everybody that the first page of the Portal begins with, such as times of maintenance."""
+
     name_resolver: str | None = Field(None, pattern=r"^https?://.+")
     """Service that the search box asks for names of objects: the name is appended to this address, and the answer is
     that of Sesame of the CDS with `-oI`. None looks up no names, and nothing leaves the platform."""

@@ -30,6 +30,7 @@ from skydesk_portal.services.identity import HubIdentityClient, IdentityClient
 from skydesk_portal.services.jobs import JobService
 from skydesk_portal.services.limits import LimitService
 from skydesk_portal.services.pictures import PreviewService
+from skydesk_portal.services.preferences import PreferenceService
 from skydesk_portal.services.resultsets import ResultSetService
 from skydesk_portal.services.sharing import SharingService
 from skydesk_portal.services.sia import SiaService
@@ -48,6 +49,7 @@ from skydesk_portal.storage.engine import HomeEngine
 from skydesk_portal.storage.history import SqliteHistoryStore
 from skydesk_portal.storage.jobs import SqliteJobStore
 from skydesk_portal.storage.limits import Counters
+from skydesk_portal.storage.preferences import PreferenceStore
 from skydesk_portal.storage.resultsets import ResultSetStore
 from skydesk_portal.storage.routed_engine import RoutedEngine
 from skydesk_portal.storage.sharing import ShareStore
@@ -284,6 +286,10 @@ class Factory:
     def create_alert_service(self) -> AlertService:
         """Return the alerts of releases."""
         return AlertService(self._releases, self.settings.url)
+
+    def create_preference_service(self) -> PreferenceService:
+        """Return what people prefer."""
+        return PreferenceService(PreferenceStore(self.settings.home / "preferences.sqlite"))
 
     def create_find_service(self) -> FindService:
         """Return the search box."""

@@ -2,9 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 
-from skydesk_portal.ui.words import describe_age, describe_bytes, describe_download, describe_seconds
+from skydesk_portal.ui.words import (
+    describe_age,
+    describe_bytes,
+    describe_download,
+    describe_position,
+    describe_seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +41,19 @@ def test_durations_and_ages():
     now = datetime(2026, 11, 28, tzinfo=UTC)
     ages = [describe_age(now - timedelta(seconds=s), now) for s in (-5, 59, 125, 7300, 86400 * 4)]
     assert ages == ["just now", "just now", "2 min ago", "2 h ago", "4 days ago"]
+
+
+def test_positions_are_written_as_astropy_reads_them():
+    rng = np.random.default_rng(5)
+    for ra, dec in [
+        *zip(rng.uniform(0, 360, 200), rng.uniform(-90, 90, 200), strict=True),
+        (359.9999999, -0.0001),
+        (0.0, 90.0),
+    ]:
+        words = describe_position(ra, dec, "sexagesimal").removeprefix("RA ").split(", Dec ")
+        found = SkyCoord(*words, unit=("hourangle", "deg"))
+        assert found.separation(SkyCoord(ra, dec, unit="deg")).arcsec < 0.01
+        assert describe_position(ra, dec, "degrees") == f"RA {ra:.6f}°, Dec {dec:+.6f}°"
 
 
 @pytest.mark.requirement("DMS-PRTL-REQ-0113")

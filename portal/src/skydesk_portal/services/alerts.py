@@ -24,6 +24,7 @@ from skydesk_portal.models.alerts import (
 from skydesk_portal.models.datalink import Link
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.pipeline.releases import ReleaseStore
+from skydesk_portal.services.alert_packets import AlertPacket
 from skydesk_portal.storage.alerts import AlertIndex
 from skydesk_portal.vo.alerts import alert_fits, cutouts_fits
 
@@ -179,6 +180,18 @@ class AlertService:
         """Return the Avro schema of an alert; parameters and errors are those of `get_alert`."""
         found, row = self._find(identity, alert_id, release)
         return self._schema_of(found, self._read(found, row))[0]
+
+    def get_packet(
+        self, identity: Identity, alert_id: int, release: str | None = None
+    ) -> tuple[str, AlertPacket]:
+        """Return the release and the content of an alert; parameters and errors are those of `get_alert`."""
+        found, row = self._find(identity, alert_id, release)
+        plain, _parsed, record = self._decode(found, row)
+        return found.name, AlertPacket(plain, record)
+
+    def list_releases(self, identity: Identity) -> list[str]:
+        """Return the names of the releases that have alerts, the newest first."""
+        return [release.name for release in self._candidates(identity, None)]
 
     def list_links(self, identity: Identity, ids: list[str], release: str | None = None) -> list[Link]:
         """Return what belongs to some alerts.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from html import escape
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,8 +23,21 @@ from panel.viewable import Viewable
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.services.identity import IdentityClient
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, HubGate, OAuthSettings, refuse
-from skydesk_portal.ui.pages import catalogs, files, find, home, images, jobs, lightcurves
+from skydesk_portal.ui.pages import (
+    account,
+    alerts,
+    catalogs,
+    files,
+    find,
+    home,
+    image_search,
+    images,
+    jobs,
+    lightcurves,
+)
 from skydesk_portal.ui.routes import create_router
+from skydesk_portal.ui.routes_account import create_account_router
+from skydesk_portal.ui.routes_alerts import create_alerts_router
 from skydesk_portal.ui.routes_files import create_files_router
 from skydesk_portal.ui.routes_find import create_find_router
 from skydesk_portal.ui.services import PortalServices
@@ -47,6 +61,9 @@ _PAGES: dict[str, tuple[str, str, Page, bool]] = {
     "/catalogs": ("catalogs", "Catalogs", catalogs.build, False),
     "/lightcurves": ("lightcurves", "Light curves", lightcurves.build, False),
     "/jobs": ("jobs", "Jobs", jobs.build, True),
+    "/account": ("account", "Account", account.build, True),
+    "/imagesearch": ("imagesearch", "Image search", image_search.build, True),
+    "/alerts": ("alerts", "Alerts", alerts.build, True),
     "/files": ("files", "Files", files.build, True),
     "/find": ("find", "Find", find.build, True),
 }
@@ -56,19 +73,27 @@ def _make_page(
     services: PortalServices, key: str, title: str, build: Page, narrow: bool
 ) -> Callable[[], pn.Template]:
     def page() -> pn.Template:
-        request = read_request()
+        request = read_request(services.preferences)
         pn.config.theme = "dark" if request.dark else "default"
         try:
             content = build(services, request)
         except PortalError as error:
             # The page says what is missing; the others go on.
             log.warning("page unavailable", page=key, error=str(error), code=error.code)
-            content = pn.Column(
-                notice(f"This page is not available now: {error}", "error"), sizing_mode="stretch_width"
+            content = _sorry(f"This page is not available now: {error}.")
+        except Exception:
+            log.exception("page failed", page=key)
+            content = _sorry(
+                "This page is not available now: something failed that was not expected, and was logged. "
+                "The other pages go on; try this one again in a moment."
             )
         return frame(key, title, content, request, narrow)
 
     return page
+
+
+def _sorry(text: str) -> pn.Column:
+    return pn.Column(notice(escape(text), "error"), sizing_mode="stretch_width")
 
 
 class _Headers:
@@ -150,6 +175,8 @@ def create_app(
     app.include_router(create_router(services))
     app.include_router(create_find_router(services))
     app.include_router(create_files_router(services))
+    app.include_router(create_alerts_router(services))
+    app.include_router(create_account_router(services))
     add_applications(
         {path: _make_page(services, *page) for path, page in _PAGES.items()},
         app=app,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skydesk_portal.services.images import ImageService
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.history import HistoryService
     from skydesk_portal.services.jobs import JobService
     from skydesk_portal.services.limits import LimitService
+    from skydesk_portal.services.preferences import PreferenceService
     from skydesk_portal.services.resultsets import ResultSetService
     from skydesk_portal.services.sharing import SharingService
     from skydesk_portal.services.tables import TableService
@@ -46,6 +48,10 @@ class PortalServices:
         Results that are looked at, and the cost of queries.
     limits
         What people may use.
+    preferences
+        What people prefer.
+    run
+        Folder in which workers say that they live.
     config
         Settings of the services.
     download_seconds
@@ -65,6 +71,8 @@ class PortalServices:
     results: ResultSetService
     estimates: EstimateService
     limits: LimitService
+    preferences: PreferenceService
+    run: Path
     config: PortalConfig
     download_seconds: float = 60.0
 
@@ -99,6 +107,8 @@ def create_services(factory: Factory) -> PortalServices:
         results=factory.create_result_set_service(),
         estimates=factory.create_estimate_service(),
         limits=factory.create_limit_service(),
+        preferences=factory.create_preference_service(),
+        run=settings.run,
         config=settings.portal,
         download_seconds=settings.portal.sync_seconds,
     )

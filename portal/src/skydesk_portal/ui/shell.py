@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -13,6 +13,8 @@ from panel.theme.base import Design, Inherit
 from panel.viewable import Viewable
 
 from skydesk_portal.models.identity import Identity
+from skydesk_portal.models.preferences import Preferences
+from skydesk_portal.services.preferences import PreferenceService
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, read_identity
 
 __all__ = ["PageRequest", "SkydeskDesign", "asset_text", "frame", "no_release", "notice", "read_request"]
@@ -20,8 +22,10 @@ __all__ = ["PageRequest", "SkydeskDesign", "asset_text", "frame", "no_release", 
 NAVIGATION = (
     ("home", "Home", f"{PREFIX}/"),
     ("images", "Images", f"{PREFIX}/images"),
+    ("imagesearch", "Image search", f"{PREFIX}/imagesearch"),
     ("catalogs", "Catalogs", f"{PREFIX}/catalogs"),
     ("lightcurves", "Light curves", f"{PREFIX}/lightcurves"),
+    ("alerts", "Alerts", f"{PREFIX}/alerts"),
     ("jobs", "Jobs", f"{PREFIX}/jobs"),
     ("files", "Files", f"{PREFIX}/files"),
     ("lab", "Lab", "/nb/"),
@@ -52,11 +56,14 @@ class PageRequest:
         Values of the address, the last one of each name.
     dark
         Whether the page is dark.
+    preferences
+        What the person prefers.
     """
 
     identity: Identity
     query: dict[str, str]
     dark: bool
+    preferences: Preferences = field(default_factory=Preferences)
 
     def number(self, name: str) -> float | None:
         """Return a value of the address as a number; None when it is missing or no number."""
@@ -66,8 +73,13 @@ class PageRequest:
             return None
 
 
-def read_request() -> PageRequest:
+def read_request(preferences: PreferenceService) -> PageRequest:
     """Read the request of the page session that is being built.
+
+    Parameters
+    ----------
+    preferences
+        Knows what people prefer.
 
     Returns
     -------
@@ -83,7 +95,11 @@ def read_request() -> PageRequest:
     identity = read_identity(headers.get("x-skydesk-identity"))
     search = pn.state.location.search if pn.state.location else ""
     query = {k: v[-1] for k, v in parse_qs((search or "").lstrip("?")).items()}
-    return PageRequest(identity, query, (pn.state.cookies or {}).get(THEME_COOKIE) == "dark")
+    wishes = preferences.find(identity)
+    theme = wishes.theme or (pn.state.cookies or {}).get(THEME_COOKIE)
+    if not query and wishes.release:
+        query["release"] = wishes.release  # an address without fields leaves the choice to the person
+    return PageRequest(identity, query, theme == "dark", wishes)
 
 
 def frame(
@@ -118,6 +134,8 @@ def frame(
         "user": request.identity.name,
         "prefix": PREFIX,
         "narrow": narrow,
+        "theme": request.preferences.theme,
+        "text_percent": request.preferences.text_percent,
     }
     for key, value in variables.items():
         template.add_variable(key, value)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-__all__ = ["LONG_DOWNLOAD_BYTES", "describe_age", "describe_bytes", "describe_download", "describe_seconds"]
+__all__ = [
+    "LONG_DOWNLOAD_BYTES",
+    "describe_age",
+    "describe_bytes",
+    "describe_download",
+    "describe_position",
+    "describe_seconds",
+]
 
 LONG_DOWNLOAD_BYTES = 1_000_000_000
 """From this size on a page says how long a download takes."""
@@ -46,3 +53,25 @@ def describe_download(size: float) -> str:
     if size < LONG_DOWNLOAD_BYTES:
         return text
     return f"{text}, a long download: about {describe_seconds(size / _LINE_BYTES_PER_S)} at 100 Mbit/s"
+
+
+def describe_position(ra_deg: float, dec_deg: float, coordinates: str) -> str:
+    """Write an ICRS position.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg
+        ICRS degrees.
+    coordinates
+        ``degrees`` or ``sexagesimal``.
+    """
+    if coordinates != "sexagesimal":
+        return f"RA {ra_deg:.6f}°, Dec {dec_deg:+.6f}°"
+    # In whole units of the last digit, so that 59.996 s becomes the next minute.
+    ra = round(ra_deg % 360 / 15 * 3_600_000) % 86_400_000
+    dec = round(abs(dec_deg) * 360_000)
+    sign = "-" if dec_deg < 0 else "+"
+    return (
+        f"RA {ra // 3_600_000:02d}:{ra // 60_000 % 60:02d}:{ra / 1000 % 60:06.3f}, "
+        f"Dec {sign}{dec // 360_000:02d}:{dec // 6000 % 60:02d}:{dec / 100 % 60:05.2f}"
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-__all__ = ["alert_fits", "cutouts_fits"]
+__all__ = ["alert_fits", "cutouts_fits", "field_unit"]
 
 _STAMPS = {"cutoutDifference": "DIFFIM", "cutoutScience": "SCIENCE", "cutoutTemplate": "TEMPLATE"}
 _TABLES = {
@@ -50,7 +50,8 @@ def _records(schema: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _unit(name: str) -> str | None:
+def field_unit(name: str) -> str | None:
+    """Return the unit of a field of a packet by its name, `None` for none."""
     if name in _UNITS:
         return _UNITS[name]
     if name.endswith("MjdTai"):
@@ -65,13 +66,13 @@ def _column(name: str, kind: Any, values: Sequence[Any]) -> fits.Column | None:
     if plain in ("float", "double"):
         numbers = [np.nan if v is None else v for v in values]
         return fits.Column(
-            name, "E" if plain == "float" else "D", _unit(name), array=np.array(numbers, float)
+            name, "E" if plain == "float" else "D", field_unit(name), array=np.array(numbers, float)
         )
     if plain in ("int", "long"):
         null, dtype = (_NULL_INT, np.int32) if plain == "int" else (_NULL_LONG, np.int64)
         whole = np.array([null if v is None else v for v in values], dtype)
         nullable = null if isinstance(kind, list) else None
-        return fits.Column(name, "J" if plain == "int" else "K", _unit(name), null=nullable, array=whole)
+        return fits.Column(name, "J" if plain == "int" else "K", field_unit(name), null=nullable, array=whole)
     if plain == "boolean":
         # FITS has no third value for a logical column.
         flags = np.array([_NULL_BOOLEAN if v is None else v for v in values], np.uint8)

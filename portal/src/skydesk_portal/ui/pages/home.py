@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -11,8 +12,10 @@ from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.ui.gate import PREFIX
+from skydesk_portal.ui.health import check_services
 from skydesk_portal.ui.pages.find import search_form
 from skydesk_portal.ui.shell import PageRequest, no_release
+from skydesk_portal.ui.words import describe_position
 
 if TYPE_CHECKING:
     from skydesk_portal.pipeline import Release
@@ -31,7 +34,7 @@ def _card(services: PortalServices, request: PageRequest, release: Release) -> s
     tables = ", ".join(f"{rows[t]:,} {t}" for t in _SHOWN_TABLES if t in rows)
     where = ""
     if manifest.center_deg:
-        where = f"<dt>Centre</dt><dd>RA {manifest.center_deg[0]:.3f}°, Dec {manifest.center_deg[1]:.3f}°</dd>"
+        where = f"<dt>Centre</dt><dd>{describe_position(*manifest.center_deg, request.preferences.coordinates)}</dd>"
     picture = ""
     try:
         if services.images.list_images(request.identity, release.name):
@@ -62,6 +65,31 @@ def _card(services: PortalServices, request: PageRequest, release: Release) -> s
     )
 
 
+def _announcements(services: PortalServices) -> pn.pane.HTML:
+    boxes = "".join(f"<p class='notice'>{escape(text)}</p>" for text in services.config.announcements)
+    html = f"<section aria-label='Announcements'>{boxes}</section>" if boxes else ""
+    return pn.pane.HTML(html, sizing_mode="stretch_width")
+
+
+def _status(services: PortalServices, request: PageRequest) -> pn.pane.HTML:
+    """Say which services work; asked after the page is there, so that a slow one holds up nothing."""
+    pane = pn.pane.HTML(
+        "<h2>Services</h2><p class='soft' role='status'>Asking…</p>", sizing_mode="stretch_width"
+    )
+
+    async def ask() -> None:
+        states = await asyncio.to_thread(check_services, services, request.identity)
+        items = "".join(
+            f"<li data-works='{'false' if s.trouble else 'true'}'><b>{escape(s.name)}</b> "
+            f"{escape('unavailable: ' + s.trouble) if s.trouble else 'works'}</li>"
+            for s in states
+        )
+        pane.object = f"<h2>Services</h2><div role='status'><ul class='services'>{items}</ul></div>"
+
+    pn.state.onload(ask)
+    return pane
+
+
 def build(services: PortalServices, request: PageRequest) -> Viewable:
     """Build the page.
 
@@ -77,9 +105,10 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
     panel.viewable.Viewable
         The page's content.
     """
+    parts: list[Viewable] = [_announcements(services)]
     releases = services.releases.list_visible(request.identity)
     if not releases:
-        return no_release()
+        return pn.Column(*parts, no_release(), _status(services, request), sizing_mode="stretch_width")
     cards = "".join(_card(services, request, release) for release in releases)
     intro = (
         "<h1>Portal</h1><p class='soft'>Look at images, query catalogs and follow light curves. "
@@ -87,7 +116,9 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         "click an epoch to open the visit it was measured on.</p>"
     )
     return pn.Column(
+        *parts,
         pn.pane.HTML(intro + search_form(), sizing_mode="stretch_width"),
         pn.pane.HTML(f"<div class='cards'>{cards}</div>", sizing_mode="stretch_width"),
+        _status(services, request),
         sizing_mode="stretch_width",
     )

@@ -1,0 +1,138 @@
+"""The form of the image search and the query that it means."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from skydesk_portal.exceptions import UsageError
+from skydesk_portal.models.positions import parse_position
+from skydesk_portal.models.sia import adql_text
+
+__all__ = ["COLUMNS", "ImageQuery", "parse_instant", "write_query"]
+
+COLUMNS = ("dataset_type", "lsst_band", "lsst_visit", "lsst_detector", "lsst_tract", "lsst_patch", "t_min", "t_exptime",
+           "s_resolution", "s_ra", "s_dec", "access_estsize", "dataset_id", "obs_collection", "obs_publisher_did")  # fmt: skip
+"""Columns of ObsCore that the list of images shows."""
+
+_MJD = re.compile(r"\d{1,6}(\.\d*)?\Z")
+
+
+@dataclass(frozen=True)
+class ImageQuery:
+    """What is asked for; empty texts and None mean no condition.
+
+    Parameters
+    ----------
+    release
+        Name of the release.
+    kind, band
+        Dataset type and band.
+    visit, detector, tract, patch
+        Parts of the data ID.
+    begin, end
+        Instants as typed, see `parse_instant`.
+    seeing_arcsec
+        Largest FWHM of the PSF in arcsec.
+    position
+        Position as typed.
+    radius_arcsec
+        Images that meet a circle of this radius around it; 0 asks for those that contain the position.
+    input_visit
+        Only images that were made of this visit.
+    """
+
+    release: str
+    kind: str = ""
+    band: str = ""
+    visit: int | None = None
+    detector: int | None = None
+    tract: int | None = None
+    patch: int | None = None
+    begin: str = ""
+    end: str = ""
+    seeing_arcsec: float | None = None
+    position: str = ""
+    radius_arcsec: float = 0.0
+    input_visit: int | None = None
+
+
+def parse_instant(text: str) -> float:
+    """Read an instant.
+
+    Parameters
+    ----------
+    text
+        An MJD in TAI, or a date and time in UTC such as ``2026-04-13`` or ``2026-04-13T02:30``.
+
+    Returns
+    -------
+    float
+        MJD in TAI.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    text = text.strip()
+    if _MJD.match(text):
+        return float(text)
+    from astropy.time import Time
+
+    try:
+        return float(Time(text.replace(" ", "T", 1), format="isot", scale="utc").tai.mjd)
+    except ValueError as error:
+        raise UsageError(f"{text[:40]!r} is neither an MJD nor a date such as 2026-04-13T02:30") from error
+
+
+def _conditions(query: ImageQuery) -> list[str]:
+    found = [f"obs_collection = {adql_text(query.release)}"]
+    found += [
+        f"{c} = {adql_text(v)}" for c, v in (("dataset_type", query.kind), ("lsst_band", query.band)) if v
+    ]
+    numbers = {"visit": query.visit, "detector": query.detector, "tract": query.tract, "patch": query.patch}
+    found += [f"lsst_{name} = {int(value)}" for name, value in numbers.items() if value is not None]
+    begin, end = (parse_instant(text) if text.strip() else None for text in (query.begin, query.end))
+    if begin is not None and end is not None and begin > end:
+        raise UsageError("the time range ends before it begins")
+    if begin is not None:
+        found.append(f"t_max >= {begin!r}")
+    if end is not None:
+        found.append(f"t_min <= {end!r}")
+    if query.seeing_arcsec is not None:
+        found.append(f"s_resolution <= {float(query.seeing_arcsec)!r}")
+    if query.position.strip():
+        ra_deg, dec_deg = parse_position(query.position)
+        if not 0 <= query.radius_arcsec <= 36_000 or math.isnan(query.radius_arcsec):
+            raise UsageError("the radius is 0 to 36000 arcsec")
+        if query.radius_arcsec > 0:
+            circle = f"CIRCLE('ICRS', {ra_deg!r}, {dec_deg!r}, {query.radius_arcsec / 3600!r})"
+            found.append(f"INTERSECTS({circle}, s_region) = 1")
+        else:
+            found.append(f"CONTAINS(POINT('ICRS', {ra_deg!r}, {dec_deg!r}), s_region) = 1")
+    if query.input_visit is not None:
+        inputs = f"SELECT dataset_id FROM ivoa.ObsCore WHERE lsst_visit = {int(query.input_visit)}"
+        made = f"SELECT dataset_id FROM {query.release}.Provenance WHERE input_id IN ({inputs})"
+        found.append(f"dataset_id IN ({made})")
+    return found
+
+
+def write_query(query: ImageQuery, rows: int) -> str:
+    """Write the query in ADQL.
+
+    Parameters
+    ----------
+    query
+        What is asked for.
+    rows
+        How many images at most.
+
+    Raises
+    ------
+    UsageError
+        If a position or a time cannot be read.
+    """
+    where = " AND ".join(_conditions(query))
+    return f"SELECT TOP {rows} {', '.join(COLUMNS)} FROM ivoa.ObsCore WHERE {where} ORDER BY t_min, lsst_visit, lsst_detector"

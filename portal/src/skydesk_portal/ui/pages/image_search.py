@@ -1,0 +1,189 @@
+"""The image search: images by data ID, time, quality, place and provenance."""
+
+from __future__ import annotations
+
+import asyncio
+from html import escape
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import panel as pn
+from panel.viewable import Viewable
+
+from skydesk_portal.exceptions import ForbiddenError, PortalError, UsageError
+from skydesk_portal.ui.gate import PREFIX
+from skydesk_portal.ui.image_query import ImageQuery, write_query
+from skydesk_portal.ui.shell import PageRequest, no_release, notice
+from skydesk_portal.ui.tables import ResultTable
+from skydesk_portal.ui.words import describe_download
+
+if TYPE_CHECKING:
+    from skydesk_portal.services.tap import QueryResult
+    from skydesk_portal.ui.services import PortalServices
+
+__all__ = ["build"]
+
+_ROWS = 20_000
+_WHOLE = ("visit", "detector", "tract", "patch", "input_visit")
+
+
+class _Page:
+    """The form and its result."""
+
+    def __init__(self, services: PortalServices, request: PageRequest, releases: list[str]) -> None:
+        self.services, self.request = services, request
+        query = request.query
+        wanted = query.get("release", "")
+        self.release = pn.widgets.Select(
+            name="Release", options=releases, value=wanted if wanted in releases else releases[0], width=130
+        )
+        self.kind = pn.widgets.Select(name="Kind", width=170)
+        self.band = pn.widgets.Select(name="Band", width=90)
+        self.texts = {
+            name: pn.widgets.TextInput(name=label, value=query.get(name, ""), placeholder=hint, width=width)
+            for name, label, hint, width in (
+                ("visit", "Visit", "", 150),
+                ("detector", "Detector", "", 90),
+                ("tract", "Tract", "", 90),
+                ("patch", "Patch", "", 90),
+                ("begin", "From (UTC or MJD TAI)", "2026-04-13T02:30", 190),
+                ("end", "To (UTC or MJD TAI)", "61143.5", 190),
+                ("seeing_arcsec", "Seeing at most (arcsec)", "1.2", 160),
+                ("position", "Position", "53.13 -28.10", 200),
+                ("radius_arcsec", "Radius (arcsec), 0 contains it", "0", 200),
+                ("input_visit", "Made of visit", "", 150),
+            )
+        }
+        self.search = pn.widgets.Button(name="Search", button_type="primary", width=100, align="end")
+        self.message = pn.Column(sizing_mode="stretch_width", margin=0)
+        self.table = ResultTable(self.pick)
+        self.chosen = pn.pane.HTML("", sizing_mode="stretch_width")
+        self.result: QueryResult | None = None
+        self.body = pn.Column(
+            self.table.view, self.chosen, sizing_mode="stretch_width", margin=0, visible=False
+        )
+        self.offer()
+        for widget, key in ((self.kind, "kind"), (self.band, "band")):
+            if query.get(key) in widget.options:
+                widget.value = query[key]
+        self.release.param.watch(lambda _e: self.offer(), "value")
+        self.search.on_click(self.on_search)
+
+    def offer(self) -> None:
+        """Offer the kinds and bands that the chosen release has."""
+        rows = self.services.images.list_images(self.request.identity, self.release.value)
+        for widget, found in (
+            (self.kind, sorted({r.dataset_type for r in rows})),
+            (self.band, sorted({r.band for r in rows if r.band}, key=lambda b: ("ugrizy".find(b), b))),
+        ):
+            widget.options = ["", *found]
+
+    def form(self) -> ImageQuery:
+        """Return what the form holds."""
+        values: dict[str, Any] = {}
+        for name, widget in self.texts.items():
+            text = widget.value.strip()
+            if not text:
+                continue
+            if name in _WHOLE:
+                if not text.isascii() or not text.isdecimal() or len(text) > 18:
+                    raise UsageError(f"{widget.name}: {text[:40]!r} is not a whole number")
+                values[name] = int(text)
+            elif name.endswith("_arcsec"):
+                try:
+                    values[name] = float(text)
+                except ValueError as error:
+                    raise UsageError(f"{widget.name}: {text[:40]!r} is not a number") from error
+            else:
+                values[name] = text
+        return ImageQuery(self.release.value, self.kind.value, self.band.value, **values)
+
+    async def on_search(self, _event: Any = None) -> None:
+        """Search, and let the address say what was searched for."""
+        self.search.loading = True
+        self.chosen.object = ""
+        try:
+            if "read:tap" not in self.request.identity.scopes:
+                raise ForbiddenError("your token does not have the scope read:tap, which the search takes")
+            adql = write_query(self.form(), _ROWS)
+            self.result = await asyncio.to_thread(
+                self.services.queries.run_query, self.request.identity, adql, _ROWS
+            )
+        except PortalError as error:
+            text = str(error)
+            self.message.objects = [notice(f"{escape(text[:1].upper() + text[1:])}.", "error")]
+            return
+        finally:
+            self.search.loading = False
+        rows = self.result.table.num_rows
+        size = sum(v or 0 for v in self.result.table.column("access_estsize").to_pylist()) * 1000
+        links = (
+            f"<a href='{PREFIX}/catalogs?{urlencode({'query': adql})}'>the same search in Catalogs</a>, where it can be changed "
+            "and downloaded"
+        )
+        found = (
+            f"{rows:,} images, {describe_download(size)} in all"
+            if rows
+            else "No image fulfils all conditions"
+        )
+        self.message.objects = [notice(f"{found}; {links}.", "info")]
+        self.body.visible = rows > 0
+        self.table.show(self.result.table, self.result.columns, f"Images of release {self.release.value}")
+        if pn.state.location:
+            fields = {"release": self.release.value, "kind": self.kind.value, "band": self.band.value}
+            fields |= {name: widget.value.strip() for name, widget in self.texts.items()}
+            pn.state.location.search = f"?{urlencode({k: v for k, v in fields.items() if v} | {'run': 1})}"
+
+    def pick(self, row: int) -> None:
+        """Offer the pages of the chosen image."""
+        if self.result is None:
+            return
+        values = self.result.table.slice(row, 1).to_pylist()[0]
+        place = {"release": values["obs_collection"], "id": values["dataset_id"]}
+        name = " ".join(
+            f"{label} {values[f'lsst_{label}']}"
+            for label in ("visit", "detector", "tract", "patch")
+            if values[f"lsst_{label}"] is not None
+        )
+        self.chosen.object = (
+            f"<div class='links'><a class='open' href='{PREFIX}/images?{urlencode(place)}'>Open {escape(values['dataset_type'])} "
+            f"{escape(name)}</a></div>"
+        )
+
+
+def build(services: PortalServices, request: PageRequest) -> Viewable:
+    """Build the page.
+
+    Parameters
+    ----------
+    services
+        What the pages work with.
+    request
+        Who is looking, and for what.
+
+    Returns
+    -------
+    panel.viewable.Viewable
+        The page's content.
+    """
+    releases = [release.name for release in services.releases.list_visible(request.identity)]
+    if not releases:
+        return no_release()
+    page = _Page(services, request, releases)
+    form = pn.FlexBox(
+        page.release,
+        page.kind,
+        page.band,
+        *page.texts.values(),
+        page.search,
+        align_items="end",
+        sizing_mode="stretch_width",
+    )
+    if request.query.get("run"):
+        pn.state.onload(page.on_search)
+    heading = pn.pane.HTML(
+        "<h1>Image search</h1><p class='soft'>All conditions that are filled in have to hold; "
+        "a row of the list opens the image.</p>",
+        sizing_mode="stretch_width",
+    )
+    return pn.Column(heading, form, page.message, page.body, sizing_mode="stretch_width")
