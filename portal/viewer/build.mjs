@@ -22,7 +22,12 @@ function notices(inputs) {
 }
 
 const { metafile } = await build({
-  entryPoints: { skyimage: join(here, "src/image_entry.ts"), skytable: join(here, "src/table_entry.ts") },
+  entryPoints: {
+    skyimage: join(here, "src/image_entry.ts"),
+    skytable: join(here, "src/table_entry.ts"),
+    notebook: join(here, "src/notebook_entry.ts"),
+    pagelink: join(here, "src/pagelink_entry.ts"),
+  },
   entryNames: "[name].bundle",
   outdir: join(here, "../src/skydesk_portal/ui/assets"),
   bundle: true,

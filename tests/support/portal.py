@@ -10,6 +10,7 @@ from skydesk_portal.exceptions import AuthenticationError
 from skydesk_portal.factory import Factory, create_factory
 from skydesk_portal.models.identity import SCOPES, Identity
 from skydesk_portal.services.images import ImageService
+from skydesk_portal.services.views import ViewRegistry
 from skydesk_portal.ui.app import PortalServices, create_app
 from skydesk_portal.ui.gate import OAuthSettings
 
@@ -41,7 +42,14 @@ def make_portal(home: Path, url: str, oauth: OAuthSettings | None = None) -> tup
     factory = create_factory(settings, KnownPeople())
     releases, queries = factory.create_release_store(), factory.create_tap_service()
     images = ImageService(releases, queries, home / "cache" / "pyramids")
-    services = PortalServices(releases, queries, factory.create_job_service(), images)
+    services = PortalServices(
+        releases,
+        queries,
+        factory.create_job_service(),
+        images,
+        notebooks=factory.create_notebook_service(),
+        views=ViewRegistry(),
+    )
     return create_app(services, KnownPeople(), oauth, url), factory
 
 

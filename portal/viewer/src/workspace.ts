@@ -3,6 +3,7 @@
 import { choice, make } from "./dom.ts";
 import { Furniture } from "./furniture.ts";
 import { COLOUR_MAPS, maskColour, paletteGradient, type ColourMap } from "./palettes.ts";
+import { tellSelected } from "./remote.ts";
 import { LIMITS, STRETCHES, formatValue, type LimitChoice, type Stretch } from "./stretch.ts";
 import type { ImageMeta } from "./tiles.ts";
 import { maskNames } from "./tiles.ts";
@@ -144,6 +145,13 @@ export class Workspace {
     await this.loadSources(target);
   }
 
+  /** Take over the given parts of a state; the others stay. */
+  apply(state: ViewState): void {
+    this.restore(state);
+    this.applyMasks();
+    this.changed();
+  }
+
   private restore(state: ViewState): void {
     const { display } = this.view;
     if (state.stretch) display.stretch = state.stretch;
@@ -270,6 +278,7 @@ export class Workspace {
     const store = this.view.store;
     const id = this.view.sourceLayer.sources?.ids[index]?.toString();
     card.hidden = index < 0 || !store || !id;
+    if (store && this.sourceTable) tellSelected(store.meta.release, this.sourceTable, id ? [id] : []);
     if (card.hidden || !store) return;
     const close = make("button", { type: "button", class: "close", "aria-label": "Close", onclick: () => this.view.pick(-1) }, "×");
     card.replaceChildren(close, make("strong", {}, `${this.sourceTable} ${id}`), make("p", {}, "Reading the row…"));

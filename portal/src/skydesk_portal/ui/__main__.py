@@ -14,6 +14,7 @@ from skydesk_portal.exceptions import PortalError
 from skydesk_portal.factory import create_factory
 from skydesk_portal.log import configure_logging
 from skydesk_portal.services.images import ImageService
+from skydesk_portal.services.views import ViewRegistry
 from skydesk_portal.ui.app import PortalServices, create_app
 from skydesk_portal.ui.gate import OAuthSettings
 
@@ -65,7 +66,13 @@ def main(arguments: list[str] | None = None) -> int:
     releases, queries = factory.create_release_store(), factory.create_tap_service()
     images = ImageService(releases, queries, settings.home / "cache" / "pyramids")
     services = PortalServices(
-        releases, queries, factory.create_job_service(), images, settings.portal.sync_seconds
+        releases,
+        queries,
+        factory.create_job_service(),
+        images,
+        notebooks=factory.create_notebook_service(),
+        views=ViewRegistry(),
+        download_seconds=settings.portal.sync_seconds,
     )
     factory.warm()
     warming = threading.Timer(_WARM_AFTER_S, _import_middleware)

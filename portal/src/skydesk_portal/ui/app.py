@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,14 +24,18 @@ from skydesk_portal.exceptions import PortalError
 from skydesk_portal.services.identity import IdentityClient
 from skydesk_portal.services.images import ImageService
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, HubGate, OAuthSettings, refuse
+from skydesk_portal.ui.page_view import PageView
 from skydesk_portal.ui.pages import catalogs, home, images, jobs, lightcurves
 from skydesk_portal.ui.routes import create_router
 from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, read_request
+from skydesk_portal.ui.view_routes import create_view_router
 
 if TYPE_CHECKING:
     from skydesk_portal.pipeline.releases import ReleaseStore
     from skydesk_portal.services.jobs import JobService
+    from skydesk_portal.services.notebooks import NotebookService
     from skydesk_portal.services.tap import TapService
+    from skydesk_portal.services.views import ViewRegistry
 
 __all__ = ["PortalServices", "create_app"]
 
@@ -52,6 +56,10 @@ class PortalServices:
     ----------
     releases, queries, jobs, images
         Releases, the query service, jobs and pixels.
+    notebooks
+        Writes what a page shows into notebooks.
+    views
+        The open pages of everybody.
     download_seconds
         Longest time that a query for a download may take.
     """
@@ -60,6 +68,8 @@ class PortalServices:
     queries: TapService
     jobs: JobService
     images: ImageService
+    notebooks: NotebookService
+    views: ViewRegistry
     download_seconds: float = 60.0
 
 
@@ -79,6 +89,8 @@ def _make_page(
 ) -> Callable[[], pn.Template]:
     def page() -> pn.Template:
         request = read_request()
+        view = PageView(services.views, services.queries, request.identity, key)
+        request = replace(request, view=view)
         pn.config.theme = "dark" if request.dark else "default"
         try:
             content = build(services, request)
@@ -170,6 +182,7 @@ def create_app(
     assets = files("skydesk_portal.ui") / "static"
     app.mount(f"{PREFIX}/assets", StaticFiles(directory=str(assets)))
     app.include_router(create_router(services))
+    app.include_router(create_view_router(services.views))
     add_applications(
         {path: _make_page(services, *page) for path, page in _PAGES.items()},
         app=app,

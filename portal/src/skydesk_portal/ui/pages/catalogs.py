@@ -15,8 +15,10 @@ from panel.viewable import Viewable
 from skydesk_portal.exceptions import PortalError, QueryError, UsageError
 from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.models.tables import TableInfo
+from skydesk_portal.services.snippets import query_cells
 from skydesk_portal.ui.adql_form import Cone, QueryForm, read_adql, write_adql
 from skydesk_portal.ui.gate import PREFIX
+from skydesk_portal.ui.notebook_button import NotebookButton
 from skydesk_portal.ui.positions import parse_position
 from skydesk_portal.ui.scatter import ScatterPlot
 from skydesk_portal.ui.shell import PageRequest, no_release, notice
@@ -99,6 +101,9 @@ class _Page:
         self.run = pn.widgets.Button(name="Run", button_type="primary", width=110)
         self.read = pn.widgets.Button(name="Fill the form from ADQL", width=190)
         self.submit = pn.widgets.Button(name="Run as a job", width=130)
+        self.notebook = NotebookButton(
+            services.notebooks, request, "catalogs", lambda: ("Query", query_cells(self.adql.value))
+        )
         self.message = pn.Column(sizing_mode="stretch_width", margin=0)
         self.actions = pn.pane.HTML("", sizing_mode="stretch_width")
         self.rows = ResultTable(self.pick_row)
@@ -207,6 +212,9 @@ class _Page:
 
     def show_actions(self, adql: str, row: int | None) -> None:
         """Offer downloads, and for a chosen row its image and light curve."""
+        if self.request.view and self.result:
+            chosen_rows = self.result.table.slice(row or 0, 0 if row is None else 1)
+            self.request.view.select(chosen_rows, self.result.columns, "Row of the query's result")
         base = f"{PREFIX}/download?{urlencode({'query': adql})}"
         parts = [
             f"<a class='open second' href='{base}&format={k}'>{n}</a>"
@@ -321,7 +329,9 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
     form.sizing_mode = None
     right = pn.Column(
         page.adql,
-        pn.FlexBox(page.run, page.submit, page.read, align_items="center", sizing_mode="stretch_width"),
+        pn.FlexBox(
+            page.run, page.submit, page.read, page.notebook, align_items="center", sizing_mode="stretch_width"
+        ),
         page.message,
         page.body,
         sizing_mode="stretch_width",
