@@ -16,6 +16,8 @@ from skydesk_portal.ui.gate import OAuthSettings
 
 PEOPLE = {
     "token-of-anna": Identity("anna", frozenset(SCOPES)),
+    "token-of-dora": Identity("dora", frozenset(SCOPES)),
+    "token-without-queries": Identity("anna", frozenset(SCOPES) - {"read:tap"}),
     "token-without-portal": Identity("ben", frozenset(SCOPES) - {"exec:portal"}),
     "token-without-images": Identity("cleo", frozenset(SCOPES) - {"read:image"}),
 }

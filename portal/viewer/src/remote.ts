@@ -61,9 +61,18 @@ async function imageIsThere(target: RemoteTarget): Promise<boolean> {
   return false;
 }
 
+/** Fill the view with the circle that the address names when the page is loaded. */
+async function showFirst(target: RemoteTarget, query: URLSearchParams): Promise<void> {
+  const circle = Object.fromEntries(["ra", "dec", "rad"].map((key) => [key, query.get(key)]));
+  if (circle.rad === null || query.has("x") || !(await imageIsThere(target))) return;
+  window.history.replaceState(window.history.state, "", changeState(location.pathname, location.search, { rad: null }));
+  applyChange(target, circle);
+}
+
 /** Listen to the programs' wishes; the returned function ends it. */
 export function connectRemote(target: RemoteTarget): () => void {
   const marks = new Marks(target.view);
+  void showFirst(target, new URLSearchParams(location.search));
   const onState = (event: Event): void => {
     const offer = (event as CustomEvent<Offer<StateChange>>).detail;
     offer.taken = imageIsThere(target).then((there) => there && applyChange(target, offer.wish));

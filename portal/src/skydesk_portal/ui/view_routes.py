@@ -94,8 +94,8 @@ def create_view_router(views: ViewRegistry) -> APIRouter:
         headers = {"Cache-Control": "private, no-store"}
         if found is None:
             return Response(status_code=204, headers=headers)
-        return StreamingResponse(
-            _votable(found), media_type="application/x-votable+xml;serialization=binary2", headers=headers
-        )
+        headers |= {"X-Selection-Serial": str(found.serial), "X-Selection-Rows": str(found.total)}
+        kind = "application/x-votable+xml;serialization=binary2"
+        return StreamingResponse(_votable(found), media_type=kind, headers=headers)
 
     return router
