@@ -97,7 +97,7 @@ def centre_of(page):
     return float(readout.get_attribute("data-ra")), float(readout.get_attribute("data-dec"))
 
 
-@pytest.mark.requirement("DMS-PRTL-REQ-0116")
+@pytest.mark.requirement("DMS-PRTL-REQ-0115")
 def test_a_program_moves_stretches_and_marks_an_image_and_reads_the_selected_source(page, portal_url, portal):
     name = open_page(page, portal_url, "images?release=demo&kind=deep_coadd&src=Object")
     wait_for_image(page)
@@ -158,7 +158,7 @@ def test_a_position_on_another_image_opens_that_image_in_the_same_view(page, por
     assert portal.get_view(name).describe()["address"] != visit
 
 
-@pytest.mark.requirement("DMS-PRTL-REQ-0116")
+@pytest.mark.requirement("DMS-PRTL-REQ-0115")
 def test_a_program_runs_a_query_in_the_page_and_gets_the_row_that_is_chosen(page, portal_url, portal):
     name = open_page(page, portal_url, "catalogs")
     adql = "SELECT TOP 5 objectId, coord_ra, coord_dec, r_psfFlux FROM demo.Object WHERE r_psfFlux > 0 ORDER BY r_psfFlux DESC"

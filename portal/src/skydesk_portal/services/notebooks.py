@@ -80,7 +80,7 @@ def make_notebook(title: str, cells: Sequence[str], source: str, when: datetime)
         "metadata": {},
         "source": note,
     }
-    rest = [
+    rest: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "execution_count": None,
