@@ -27,6 +27,8 @@ const { metafile } = await build({
     skyquery: join(here, "src/query_entry.ts"),
     skytable: join(here, "src/table_entry.ts"),
     skyupload: join(here, "src/upload_entry.ts"),
+    notebook: join(here, "src/notebook_entry.ts"),
+    pagelink: join(here, "src/pagelink_entry.ts"),
   },
   entryNames: "[name].bundle",
   outdir: join(here, "../src/skydesk_portal/ui/assets"),

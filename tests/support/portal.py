@@ -17,6 +17,7 @@ PEOPLE = {
     "token-of-anna": Identity("anna", frozenset(SCOPES)),
     "token-of-dora": Identity("dora", frozenset(SCOPES), frozenset({"g_team"})),
     "token-without-portal": Identity("ben", frozenset(SCOPES) - {"exec:portal"}),
+    "token-without-queries": Identity("anna", frozenset(SCOPES) - {"read:tap"}),
     "token-without-files": Identity("finn", frozenset(SCOPES) - {"write:files"}),
     "token-without-images": Identity("cleo", frozenset(SCOPES) - {"read:image"}),
 }

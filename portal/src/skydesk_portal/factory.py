@@ -29,6 +29,7 @@ from skydesk_portal.services.history import HistoryService
 from skydesk_portal.services.identity import HubIdentityClient, IdentityClient
 from skydesk_portal.services.jobs import JobService
 from skydesk_portal.services.limits import LimitService
+from skydesk_portal.services.notebooks import NotebookService
 from skydesk_portal.services.pictures import PreviewService
 from skydesk_portal.services.preferences import PreferenceService
 from skydesk_portal.services.resultsets import ResultSetService
@@ -320,6 +321,10 @@ class Factory:
     def create_files_service(self) -> FilesService:
         """Return the files of people."""
         return self._files
+
+    def create_notebook_service(self) -> NotebookService:
+        """Return what writes notebooks into home folders."""
+        return NotebookService(self._files, self.settings.url)
 
     @cached_property
     def _vospace(self) -> VospaceService:

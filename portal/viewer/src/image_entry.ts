@@ -2,6 +2,7 @@
 
 import style from "./viewer.css";
 import { make } from "./dom.ts";
+import { connectRemote } from "./remote.ts";
 import { Workspace } from "./workspace.ts";
 
 interface Model {
@@ -12,6 +13,7 @@ interface Model {
 
 export function render({ model }: { model: Model }): HTMLElement {
   const workspace = new Workspace(model.base);
+  const disconnect = connectRemote(workspace);
   const root = make("div", { class: "root" }, make("style", {}, style), workspace.element);
   const open = (): void => {
     const { release, id, ra, dec } = model.wanted;
@@ -19,6 +21,9 @@ export function render({ model }: { model: Model }): HTMLElement {
   };
   model.on("after_render", open);
   model.on("wanted", open);
-  model.on("remove", () => workspace.dispose());
+  model.on("remove", () => {
+    disconnect();
+    workspace.dispose();
+  });
   return root;
 }

@@ -15,6 +15,7 @@ import { ToolsPanel } from "./panel_tools.ts";
 import { PanelSet, type Host } from "./panels.ts";
 import { ReadoutLine } from "./readout.ts";
 import { FRAMES, type Frame } from "./skyframes.ts";
+import { tellSelected } from "./remote.ts";
 import { LIMITS, STRETCHES, formatValue, type LimitChoice, type Stretch } from "./stretch.ts";
 import { fetchMeta, maskNames, type ImageMeta } from "./tiles.ts";
 import type { ImageView, ViewEvents } from "./view.ts";
@@ -251,6 +252,13 @@ export class Workspace implements Host {
     this.fillSources(this.meta);
   }
 
+  /** Take over the given parts of a state; the others stay. */
+  apply(state: ViewState): void {
+    this.restore(state);
+    this.masks.apply();
+    this.changed();
+  }
+
   private restore(state: ViewState): void {
     const { display } = this.view;
     if (state.stretch) display.stretch = state.stretch;
@@ -259,7 +267,7 @@ export class Workspace implements Host {
       [display.low, display.high] = [state.low, state.high];
       this.limitChoice = "manual";
     }
-    display.invert = state.invert ?? false;
+    if (state.invert !== undefined) display.invert = state.invert;
     for (const key of ["gamma", "bias", "contrast"] as const) if (state[key] !== undefined) display[key] = state[key];
     for (const name of state.masks ?? []) this.masks.shown.add(name);
     if (state.opacity !== undefined) this.masks.opacity = state.opacity;
@@ -390,6 +398,7 @@ export class Workspace implements Host {
     const store = this.view.store;
     const id = this.view.sourceLayer.sources?.ids[index]?.toString();
     card.hidden = index < 0 || !store || !id;
+    if (store && this.sourceTable) tellSelected(store.meta.release, this.sourceTable, id ? [id] : []);
     if (card.hidden || !store) return;
     const close = make("button", { type: "button", class: "close", "aria-label": "Close", onclick: () => this.view.pick(-1) }, "×");
     const title = make("strong", {}, `${this.sourceTable} ${id}`);

@@ -208,6 +208,7 @@ def lab_environment(
         "PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",
         "RSP_SITE_TYPE": platform.config.site_type,
         "SKYDESK_RELEASE": "demo" if "demo" in names else names[0] if names else "",
+        "SKYDESK_PUBLIC_URL": platform.url,
         "SKYDESK_URL": platform.internal_url,
     }
     return env | platform.config.lab_environment

@@ -194,7 +194,8 @@ class BubblewrapSpawner(LabSpawner):
         (box.state / "in" / "inside.json").write_text(json.dumps(inside))
         argv = [*box.argv(), sys.executable, RELAY, "inside", "/run/sky/in/inside.json"]
         base = f"/nb/user/{self.user_name}"
-        allowed = ["/api", "/repertoire", "/files", "/reg", "/auth/api/v1", "/nb/hub/api", base]
+        allowed = ["/api", "/repertoire", "/files", "/reg", "/auth/api/v1", "/portal/app/views"]
+        allowed += ["/nb/hub/api", base]
         outside = {
             "port": self.port,
             "lab": str(box.state / "out" / "lab.sock"),

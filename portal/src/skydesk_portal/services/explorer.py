@@ -334,6 +334,16 @@ class ResultExplorer:
             raise UsageError(f"there is no row {number}")
         return self._cursor.fetch_rows(self._source, np.array([number])).to_pylist()[0]
 
+    def rows(self, numbers: NDArray[np.integer[Any]]) -> pa.Table:
+        """Return all columns of some rows.
+
+        Parameters
+        ----------
+        numbers
+            Shape ``(n,)``, places of the rows in the result.
+        """
+        return self._cursor.fetch_rows(self._source, numbers).select([c.name for c in self.columns])
+
     def axis(self, name: str, *, log: bool = False) -> NDArray[np.float64]:
         """Return a column as numbers for plotting and selecting.
 

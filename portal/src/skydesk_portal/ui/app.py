@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from html import escape
 from importlib import resources
 from typing import Any
@@ -23,6 +24,7 @@ from panel.viewable import Viewable
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.services.identity import IdentityClient
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, HubGate, OAuthSettings, refuse
+from skydesk_portal.ui.page_view import PageView
 from skydesk_portal.ui.pages import (
     account,
     alerts,
@@ -42,6 +44,7 @@ from skydesk_portal.ui.routes_files import create_files_router
 from skydesk_portal.ui.routes_find import create_find_router
 from skydesk_portal.ui.services import PortalServices
 from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, read_request
+from skydesk_portal.ui.view_routes import create_view_router
 
 __all__ = ["create_app"]
 
@@ -74,6 +77,7 @@ def _make_page(
 ) -> Callable[[], pn.Template]:
     def page() -> pn.Template:
         request = read_request(services.preferences)
+        request = replace(request, view=PageView(services.views, services.queries, request.identity, key))
         pn.config.theme = "dark" if request.dark else "default"
         try:
             content = build(services, request)
@@ -177,6 +181,7 @@ def create_app(
     app.include_router(create_files_router(services))
     app.include_router(create_alerts_router(services))
     app.include_router(create_account_router(services))
+    app.include_router(create_view_router(services.views))
     add_applications(
         {path: _make_page(services, *page) for path, page in _PAGES.items()},
         app=app,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,13 @@ from urllib.parse import urlencode
 
 import numpy as np
 import panel as pn
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import PortalError, QueryError
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.resultsets import ResultSet, ResultView
+from skydesk_portal.models.tables import ColumnInfo
 from skydesk_portal.services.explorer import ResultExplorer, find_position_columns
 from skydesk_portal.ui.catalog_state import CatalogState, read_region, write_region
 from skydesk_portal.ui.gate import PREFIX
@@ -35,6 +37,7 @@ CHOSEN_SUBSET = "chosen"
 """Subset that downloads of the chosen rows are made from."""
 
 _MOST_DESCRIBED = 40
+_MOST_TOLD = 10_000
 _ALL, _ONLY = "all rows", "chosen rows only"
 _INSIDE, _OUTSIDE = "inside the brushes", "outside of them"
 _FORMATS = (("csv", "CSV"), ("votable", "VOTable"), ("parquet", "Parquet"), ("fits", "FITS"))
@@ -53,15 +56,23 @@ class ResultPanel:
         Whether the page is dark.
     on_change
         Called when something that an address restores has changed.
+    on_selected
+        Called with the rows that are selected now, their columns and what they are.
     """
 
     def __init__(
-        self, services: PortalServices, identity: Identity, dark: bool, on_change: Callable[[], None]
+        self,
+        services: PortalServices,
+        identity: Identity,
+        dark: bool,
+        on_change: Callable[[], None],
+        on_selected: Callable[[pa.Table, Sequence[ColumnInfo], str], None],
     ) -> None:
         self.services = services
         self.identity = identity
         self.explorer: ResultExplorer | None = None
         self._changed = on_change
+        self._selected = on_selected
         self._row: int | None = None
         self._restoring = False
         self.message = pn.Column(sizing_mode="stretch_width", margin=0)
@@ -350,7 +361,16 @@ class ResultPanel:
         self.rows.set_chosen(marks)
         if self.only.value == _ONLY:
             self._keep_chosen()
+        if chosen is not None:
+            self._tell(np.flatnonzero(chosen), "chosen rows of the result")
         self._on_change()
+
+    def _tell(self, numbers: NDArray[np.integer[Any]], caption: str) -> None:
+        """Tell the person's programs which rows are selected."""
+        assert self.explorer is not None
+        if numbers.size > _MOST_TOLD:
+            caption = f"the first {_MOST_TOLD:,} of {numbers.size:,} {caption}"
+        self._selected(self.explorer.rows(numbers[:_MOST_TOLD]), self.explorer.columns, caption)
 
     def _keep_chosen(self) -> None:
         chosen = self.views.coordinator.chosen
@@ -381,6 +401,7 @@ class ResultPanel:
         self.sheet.object = write_sheet(number, self.explorer.columns, self.explorer.row(number))
         self.sheet_card.visible = True
         self.show_links()
+        self._tell(np.array([number]), "row of the result")
 
     def pick_point(self, number: int) -> None:
         """Answer to a click on a point of a plot."""

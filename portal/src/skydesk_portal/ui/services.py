@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skydesk_portal.services.images import ImageService
+from skydesk_portal.services.views import ViewRegistry
 
 if TYPE_CHECKING:
     from skydesk_portal.config import PortalConfig
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.history import HistoryService
     from skydesk_portal.services.jobs import JobService
     from skydesk_portal.services.limits import LimitService
+    from skydesk_portal.services.notebooks import NotebookService
     from skydesk_portal.services.preferences import PreferenceService
     from skydesk_portal.services.resultsets import ResultSetService
     from skydesk_portal.services.sharing import SharingService
@@ -50,6 +52,10 @@ class PortalServices:
         What people may use.
     preferences
         What people prefer.
+    notebooks
+        Writes what a page shows into notebooks.
+    views
+        The open pages of everybody.
     run
         Folder in which workers say that they live.
     config
@@ -72,6 +78,8 @@ class PortalServices:
     estimates: EstimateService
     limits: LimitService
     preferences: PreferenceService
+    notebooks: NotebookService
+    views: ViewRegistry
     run: Path
     config: PortalConfig
     download_seconds: float = 60.0
@@ -108,6 +116,8 @@ def create_services(factory: Factory) -> PortalServices:
         estimates=factory.create_estimate_service(),
         limits=factory.create_limit_service(),
         preferences=factory.create_preference_service(),
+        notebooks=factory.create_notebook_service(),
+        views=ViewRegistry(),
         run=settings.run,
         config=settings.portal,
         download_seconds=settings.portal.sync_seconds,

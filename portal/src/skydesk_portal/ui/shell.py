@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import panel as pn
@@ -16,6 +16,9 @@ from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.preferences import Preferences
 from skydesk_portal.services.preferences import PreferenceService
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, read_identity
+
+if TYPE_CHECKING:
+    from skydesk_portal.ui.page_view import PageView
 
 __all__ = ["PageRequest", "SkydeskDesign", "asset_text", "frame", "no_release", "notice", "read_request"]
 
@@ -58,12 +61,15 @@ class PageRequest:
         Whether the page is dark.
     preferences
         What the person prefers.
+    view
+        The page as the person's programs see it.
     """
 
     identity: Identity
     query: dict[str, str]
     dark: bool
     preferences: Preferences = field(default_factory=Preferences)
+    view: PageView | None = None
 
     def number(self, name: str) -> float | None:
         """Return a value of the address as a number; None when it is missing or no number."""
@@ -127,6 +133,8 @@ def frame(
     """
     template = pn.Template(asset_text("page.html"), location=True)
     template.add_panel("content", content)
+    if request.view is not None:
+        template.add_panel("link", request.view.link)
     variables: dict[str, Any] = {
         "page_title": title,
         "navigation": NAVIGATION,

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
+import pyarrow as pa
 from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import ForbiddenError, PortalError, QueryTimeoutError
 from skydesk_portal.models.jobs import JobKind
+from skydesk_portal.models.tables import ColumnInfo
 from skydesk_portal.services.reproduce import NamedBrush, write_adql, write_python
+from skydesk_portal.services.snippets import query_cells
 from skydesk_portal.ui.catalog_state import CatalogState
 from skydesk_portal.ui.gate import PREFIX
+from skydesk_portal.ui.notebook_button import NotebookButton
 from skydesk_portal.ui.query_panel import QueryPanel, explain_query_error
 from skydesk_portal.ui.result_panel import ResultPanel
 from skydesk_portal.ui.shell import PageRequest, no_release, notice
@@ -37,7 +41,9 @@ class _Page:
         self.services = services
         self.request = request
         self.query = QueryPanel(services, request, self._start)
-        self.result = ResultPanel(services, request.identity, request.dark, self.write_address)
+        self.result = ResultPanel(
+            services, request.identity, request.dark, self.write_address, self._tell_selected
+        )
         self.wanted: CatalogState | None = None
         self._asked = ""
         self._stop: Callable[[], None] | None = None
@@ -58,7 +64,8 @@ class _Page:
         self.submit.on_click(self.on_submit)
         self.copy_python.on_click(partial(self._on_copy, True))
         self.copy_adql.on_click(partial(self._on_copy, False))
-        self.copies = pn.FlexBox(self.copy_python, self.copy_adql, visible=False)
+        self.notebook = NotebookButton(services.notebooks, request, "catalogs", self._as_cells)
+        self.copies = pn.FlexBox(self.copy_python, self.copy_adql, self.notebook, visible=False)
 
     def _start(self) -> None:
         pn.state.execute(partial(self.on_run, None))
@@ -135,19 +142,28 @@ class _Page:
         if self.result.explorer is not None:
             self.query.adql.address = f"?{self.result.state(self._asked).write()[0]}"
 
+    def _tell_selected(self, rows: pa.Table, columns: Sequence[ColumnInfo], caption: str) -> None:
+        if self.request.view is not None:
+            self.request.view.select(rows, columns, caption)
+
+    def _as_python(self) -> str:
+        brushes = [
+            NamedBrush(*plot.brush_columns, plot.log, plot.region)
+            for plot in self.result.views.plots.values()
+            if plot.region is not None
+        ]
+        return write_python(self.result.result, self.result.rows.shown, brushes, _public_url())
+
+    def _as_cells(self) -> tuple[str, tuple[str, ...]]:
+        """Return a title and the code of what is shown; without brushes the lab's client says it in three lines."""
+        if any(plot.region is not None for plot in self.result.views.plots.values()):
+            return "Query", (self._as_python(),)
+        return "Query", query_cells(write_adql(self.result.result, self.result.rows.shown))
+
     def _on_copy(self, python: bool, _event: Any) -> None:
         if self.result.explorer is None:
             return
-        result, view = self.result.result, self.result.rows.shown
-        if python:
-            brushes = [
-                NamedBrush(*plot.brush_columns, plot.log, plot.region)
-                for plot in self.result.views.plots.values()
-                if plot.region is not None
-            ]
-            text = write_python(result, view, brushes, _public_url())
-        else:
-            text = write_adql(result, view)
+        text = self._as_python() if python else write_adql(self.result.result, self.result.rows.shown)
         name = "Python" if python else "ADQL"
         area = pn.widgets.TextAreaInput(
             name=f"This {name} gives the same rows",

@@ -11,8 +11,10 @@ from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import PortalError, UsageError
 from skydesk_portal.services.lightcurves import LightCurve, LightCurveService, find_period
+from skydesk_portal.services.snippets import light_curve_cells
 from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.lightcurve_plot import LightCurvePlot
+from skydesk_portal.ui.notebook_button import NotebookButton
 from skydesk_portal.ui.positions import parse_position
 from skydesk_portal.ui.shell import PageRequest, no_release, notice
 from skydesk_portal.ui.tables import ResultTable
@@ -45,6 +47,7 @@ class _Page:
         self.flux = pn.widgets.Select(name="Fluxes", options=["direct", "difference"], width=120)
         self.show = pn.widgets.Button(name="Show", button_type="primary", width=80, align="end")
         self.search = pn.widgets.Button(name="Find the period", width=140, align="end")
+        self.notebook = NotebookButton(services.notebooks, request, "lightcurves", self.as_python)
         self.message = pn.Column(sizing_mode="stretch_width", margin=0)
         self.about = pn.pane.HTML("", sizing_mode="stretch_width")
         self.picked = pn.pane.HTML("", sizing_mode="stretch_width")
@@ -63,6 +66,14 @@ class _Page:
         self.target.param.watch(self.on_show, "value")
         self.flux.param.watch(self.on_show, "value")
         self.search.on_click(self.on_search)
+
+    def as_python(self) -> tuple[str, tuple[str, ...]]:
+        """Return a title and the code that reads and plots what is shown."""
+        curve = self.curve
+        if curve is None:
+            raise UsageError("no light curve is shown")
+        cells = light_curve_cells(curve.release, curve.kind, curve.object_id, curve.flux_kind)
+        return f"Light curve of {curve.kind} {curve.object_id}", cells
 
     def suggest(self) -> None:
         """Offer light curves of the chosen release to begin with."""
@@ -135,7 +146,7 @@ class _Page:
         )
         self.plot = LightCurvePlot(curve, self.request.dark, self.pick)
         controls = pn.FlexBox(
-            *self.plot.controls, self.search, align_items="end", sizing_mode="stretch_width"
+            *self.plot.controls, self.search, self.notebook, align_items="end", sizing_mode="stretch_width"
         )
         self.drawing.objects = [controls, self.plot.view]
         unit = next((c.unit for c in curve.columns if c.name == "flux"), "nJy") or "nJy"
@@ -165,6 +176,8 @@ class _Page:
         curve = self.curve
         if curve is None:
             return
+        if self.request.view:
+            self.request.view.select(curve.table.slice(index, 1), curve.columns, "Epoch of the light curve")
         row = curve.table.slice(index, 1).to_pylist()[0]
         link = (
             f"{PREFIX}/images?release={curve.release}&visit={row['visit']}&detector={row['detector']}"
