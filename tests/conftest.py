@@ -42,7 +42,7 @@ SHARED_FIXTURES = {
     "stack": STACK_FIXTURES,
     "bare": {"bare_stack"},
     "products": {"products"},
-    "spark": {"spark_cluster"},
+    "spark": {"spark_cluster", "distributed_services"},
 }
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
