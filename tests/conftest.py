@@ -43,7 +43,7 @@ SHARED_FIXTURES = {
     "stack": STACK_FIXTURES,
     "bare": {"bare_stack"},
     "products": {"products", "pages"},
-    "spark": {"spark_cluster"},
+    "spark": {"spark_cluster", "distributed_services"},
 }
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",

@@ -49,7 +49,10 @@ spark.connect.grpc.binding.port                   {port}
 spark.task.reaper.enabled                         true
 spark.task.reaper.pollingInterval                 1s
 spark.task.reaper.killTimeout                     2s
-spark.worker.ui.retainedExecutors                 1
+spark.ui.retainedJobs                             20
+spark.ui.retainedStages                           20
+spark.ui.retainedTasks                            200
+spark.sql.ui.retainedExecutions                   2
 spark.deploy.maxExecutorRetries                   -1
 """
 
@@ -92,7 +95,7 @@ class SparkCluster:
             "SPARK_LOCAL_IP": "127.0.0.1",
             # The Connect server, too, takes this for its own memory.
             "SPARK_DAEMON_MEMORY": "640m" if name == "connect" else "160m",
-            "JDK_JAVA_OPTIONS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true",
+            "JDK_JAVA_OPTIONS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError -Djava.net.preferIPv4Stack=true",
         }
 
     def start(self, name: str, *arguments: str) -> None:

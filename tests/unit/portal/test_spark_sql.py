@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import subprocess
 import sys
 
 import duckdb
+import hpgeom
 import pytest
 
 from skydesk_portal.adql import translate
@@ -131,3 +133,19 @@ def test_who_has_no_cluster_pays_nothing_for_the_client() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_a_region_names_the_files_that_it_lies_in() -> None:
+    shift = 2 * (29 - 1)
+    files = tuple((n << shift, ((n + 1) << shift) - 1, f"Npix={n}.parquet") for n in range(48))
+    tables = {OBJECT.source: SparkTable("v_object", TABLES[OBJECT.source].columns, files)}
+    center = hpgeom.angle_to_pixel(2, 53.1, -28.1, nest=True)
+    cone = "CONTAINS(POINT(coord_ra, coord_dec), CIRCLE(53.1, -28.1, {})) = 1"
+    for radius, most in ((0.1, 1), (20, 20)):
+        query = f"SELECT objectId FROM demo.Object WHERE {cone.format(radius)} AND g_psfFlux > 0"
+        sql = to_spark_sql(translate(query, CATALOG).sql, tables)
+        named = re.findall(r"'Npix=(\d+)\.parquet'", sql.partition("`skydesk#file` IN ")[2])
+        assert str(center) in named
+        assert 1 <= len(named) <= most
+    either = f"SELECT objectId FROM demo.Object WHERE {cone.format(1)} OR g_psfFlux > 0"
+    assert "skydesk#file" not in to_spark_sql(translate(either, CATALOG).sql, tables)

@@ -117,11 +117,14 @@ class ParquetTable:
         Folder of its files, relative to the release's folder.
     sky_fraction
         Part of the sky that the files cover.
+    files
+        First and last index of order 29, and name, of each file of the HATS layout.
     """
 
     info: TableInfo
     folder: str
     sky_fraction: float
+    files: tuple[tuple[int, int, str], ...] = ()
 
 
 def describe_parquet(release: Release) -> Iterator[ParquetTable]:
@@ -147,7 +150,19 @@ def describe_parquet(release: Release) -> Iterator[ParquetTable]:
         found = dict(line.split("=", 1) for line in words.read_text().splitlines()) if words.exists() else {}
         if int(found.get("hats_nrows", entry.rows)) == entry.rows:
             fraction = float(found.get("moc_sky_fraction", 1.0))
-            yield ParquetTable(infos[entry.name], f"{entry.parquet}/dataset", min(fraction, 1.0))
+            files = _list_files(release.path / entry.parquet / "partition_info.csv")
+            yield ParquetTable(infos[entry.name], f"{entry.parquet}/dataset", min(fraction, 1.0), files)
+
+
+def _list_files(path: Path) -> tuple[tuple[int, int, str], ...]:
+    if not path.exists():
+        return ()
+    found = []
+    for line in path.read_text(encoding="ascii").splitlines()[1:]:
+        order, pixel = map(int, line.split(","))
+        shift = 2 * (29 - order)
+        found.append((pixel << shift, ((pixel + 1) << shift) - 1, f"Npix={pixel}.parquet"))
+    return tuple(found)
 
 
 class ReleaseStore:

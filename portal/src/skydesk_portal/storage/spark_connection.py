@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from skydesk_portal.exceptions import PortalError, UpstreamError
 from skydesk_portal.log import get_logger
+from skydesk_portal.storage.spark_sql import FILE_COLUMN
 
 if TYPE_CHECKING:
     from pyspark.sql.connect.session import SparkSession
@@ -60,6 +61,7 @@ class SparkConnection:
         self._token = token
         self._lock = threading.Lock()
         self._session: SparkSession | None = None
+        self._known: set[str] = set()
 
     @staticmethod
     def is_lost(error: BaseException) -> bool:
@@ -68,7 +70,7 @@ class SparkConnection:
         return any(word in text for word in _LOST)
 
     def open(self, folders: Mapping[str, str]) -> SparkSession:
-        """Return the session; a new one is told of the tables.
+        """Return the session, which then knows some tables.
 
         Parameters
         ----------
@@ -79,26 +81,26 @@ class SparkConnection:
         ------
         UpstreamError
             If the server does not answer or does not know the token.
+        PortalError
+            If the cluster cannot read a folder.
         """
         with self._lock:
-            if self._session is None:
-                session = None
-                try:
-                    session = self._connect()
-                    for name, folder in folders.items():
-                        session.read.parquet(folder).createOrReplaceTempView(name)
-                except Exception as error:
-                    if session is not None:
-                        with suppress(Exception):
-                            session.client.close()
-                    get_logger().error("no session with the distributed engine", error=str(error)[:500])
-                    if self.is_lost(error):
-                        raise UpstreamError(AWAY) from error
-                    raise PortalError(
-                        "the distributed engine cannot read the files of this release"
-                    ) from error
-                self._session = session
-            return self._session
+            session = self._session
+            try:
+                if session is None:
+                    session, self._known = self._connect(), set()
+                for name in folders.keys() - self._known:
+                    named = f"_metadata.file_name AS `{FILE_COLUMN}`"
+                    session.read.parquet(folders[name]).selectExpr("*", named).createOrReplaceTempView(name)
+                    self._known.add(name)
+            except Exception as error:
+                self._session = None
+                get_logger().error("no session with the distributed engine", error=str(error)[:500])
+                if self.is_lost(error):
+                    raise UpstreamError(AWAY) from error
+                raise PortalError("the distributed engine cannot read the files of this release") from error
+            self._session = session
+            return session
 
     def _connect(self) -> SparkSession:
         import grpc

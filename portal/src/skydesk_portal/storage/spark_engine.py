@@ -236,18 +236,15 @@ class SparkEngine:
     connection
         How the cluster is reached.
     tables
-        Folder of parquet files and types of the columns by the table's name in the front end's SQL.
+        Folder of parquet files and description by the table's name in the front end's SQL.
     """
 
     def __init__(
-        self, connection: SparkConnection, tables: Mapping[tuple[str, ...], tuple[str, Mapping[str, str]]]
+        self, connection: SparkConnection, tables: Mapping[tuple[str, ...], tuple[str, SparkTable]]
     ) -> None:
         self._connection = connection
-        self._folders = {f"skydesk_{i}": folder for i, (folder, _) in enumerate(tables.values())}
-        self._tables = {
-            source: SparkTable(f"skydesk_{i}", columns)
-            for i, (source, (_, columns)) in enumerate(tables.items())
-        }
+        self._folders = {table.view: folder for folder, table in tables.values()}
+        self._tables = {source: table for source, (_, table) in tables.items()}
 
     @property
     def capabilities(self) -> EngineCapabilities:
@@ -305,16 +302,19 @@ class SparkEngine:
             written = to_spark_sql(sql, self._tables)
         except (UnsupportedSqlError, UnreadableSqlError) as error:
             raise UnsupportedQueryError(str(error)) from error
+        needed = {view: folder for view, folder in self._folders.items() if f"`{view}`" in written}
         for last in (False, True):
-            session = self._connection.open(self._folders)
-            query = SparkQuery(session, written, timeout_s)
-            if on_start is not None:
-                on_start(query.cancel)
+            session = None
             try:
+                session = self._connection.open(needed)
+                query = SparkQuery(session, written, timeout_s)
+                if on_start is not None:
+                    on_start(query.cancel)
                 query.run()
             except UpstreamError:
                 # The server was started anew, or has forgotten a session that was long idle.
-                self._connection.forget(session)
+                if session is not None:
+                    self._connection.forget(session)
                 if last:
                     raise
             else:

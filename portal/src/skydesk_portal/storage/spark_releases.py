@@ -16,6 +16,7 @@ from skydesk_portal.storage.routed_engine import DistributedTables
 from skydesk_portal.storage.routing import RoutedTable
 from skydesk_portal.storage.spark_connection import SparkConnection, is_private
 from skydesk_portal.storage.spark_engine import SparkEngine
+from skydesk_portal.storage.spark_sql import SparkTable
 
 if TYPE_CHECKING:
     from skydesk_portal.pipeline import Release
@@ -75,7 +76,8 @@ def open_spark(
         raise ConfigError(
             f"portal.distributed.url: {config.url} is another machine: put TLS before it and add /;use_ssl=true"
         )
-    folders, routed = {}, {}
+    folders: dict[tuple[str, ...], tuple[str, SparkTable]] = {}
+    routed: dict[tuple[str, ...], RoutedTable] = {}
     for release in releases:
         if release.name not in config.releases:
             continue
@@ -83,7 +85,8 @@ def open_spark(
         for table in describe_parquet(release):
             columns = {column.name: _type_of(column) for column in table.info.columns}
             indexed = frozenset(column.name for column in table.info.columns if column.indexed)
-            folders[table.info.source] = (f"{root}/{table.folder}", columns)
+            known = SparkTable(f"skydesk_{len(folders)}", columns, table.files)
+            folders[table.info.source] = (f"{root}/{table.folder}", known)
             routed[table.info.source] = RoutedTable(table.info.rows or 0, indexed, table.sky_fraction)
     connection = SparkConnection(config.url, token.get_secret_value() if token is not None else None)
     return DistributedTables(SparkEngine(connection, folders), routed)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from skydesk_portal.adql.engine_sql import parse_engine_sql, source_of
+from skydesk_portal.adql.engine_sql import list_terms, parse_engine_sql, source_of
 from skydesk_portal.storage.spark_values import (
     AGGREGATES,
     CALLS,
@@ -23,9 +23,13 @@ from skydesk_portal.storage.spark_values import (
     united,
 )
 
-__all__ = ["SparkTable", "UnsupportedSqlError", "to_spark_sql"]
+__all__ = ["FILE_COLUMN", "SparkTable", "UnsupportedSqlError", "to_spark_sql"]
+
+FILE_COLUMN = "skydesk#file"
+"""Column of every view with the name of the file that a row is in; conditions on it spare files from being opened."""
 
 _LONGEST = 400_000
+_MOST_FILES = 1000
 _ARITHMETIC: dict[type[exp.Expression], str] = {
     exp.Add: "+",
     exp.Sub: "-",
@@ -75,10 +79,14 @@ class SparkTable:
         Name of the view.
     columns
         Type of each column, in the words of `skydesk_portal.storage.spark_values.Value`.
+    files
+        First and last place in the order of the sky, and name, of each of its files; empty where they follow
+        another order.
     """
 
     view: str
     columns: Mapping[str, str]
+    files: tuple[tuple[int, int, str], ...] = ()
 
 
 def to_spark_sql(sql: str, tables: Mapping[tuple[str, ...], SparkTable]) -> str:
@@ -120,6 +128,7 @@ class _Scope:
 
     parent: _Scope | None
     sources: dict[str, _Columns] = field(default_factory=dict)
+    tables: dict[str, SparkTable] = field(default_factory=dict)
 
     def find(self, qualifier: str, name: str) -> str:
         """Return the type of a column."""
@@ -195,6 +204,8 @@ class _Writer:
         scalars = _Scalars(self, scope, named)
         where, having, group = (tree.args.get(name) for name in ("where", "having", "group"))
         where_sql = f" WHERE {scalars.condition(where.this)}" if where is not None else ""
+        if where is not None:
+            where_sql += self._files(where.this, scope)
         group_sql = ""
         if group is not None:
             group_sql = " GROUP BY " + ", ".join(scalars.write(node).sql for node in group.expressions)
@@ -241,6 +252,7 @@ class _Writer:
             elif name in self._tables:
                 table = self._tables[name]
                 view, columns = _quote(table.view), dict(table.columns)
+                scope.tables[node.alias_or_name] = table
             else:
                 raise UnsupportedSqlError(f"the table {'.'.join(name)}")
             scope.sources[node.alias_or_name] = columns
@@ -257,6 +269,24 @@ class _Writer:
             scope.sources[node.alias] = columns
             return f"({sql}) AS {_quote(node.alias)}"
         raise UnsupportedSqlError(f"{type(node).__name__} in FROM")
+
+    def _files(self, where: exp.Expression, scope: _Scope) -> str:
+        """Write which files a condition on the order of the sky leaves, as far as that spares any."""
+        bounds: dict[str, tuple[int, int]] = {}
+        for term in list_terms(where):
+            column = term.this if isinstance(term, exp.Between) else None
+            if isinstance(column, exp.Column) and column.name == "hp29" and column.table in scope.tables:
+                low, high = (int(str(term.args[k].this)) for k in ("low", "high"))
+                known = bounds.get(column.table, (low, high))
+                bounds[column.table] = (max(low, known[0]), min(high, known[1]))
+        out = ""
+        for key, (low, high) in bounds.items():
+            files = scope.tables[key].files
+            names = sorted({name for first, last, name in files if first <= high and last >= low})
+            if names and len(names) < len(files) and len(names) <= _MOST_FILES:
+                listed = ", ".join(f"'{name}'" for name in names)
+                out += f" AND {_quote(key)}.{_quote(FILE_COLUMN)} IN ({listed})"
+        return out
 
     def _join(self, left: str, join: exp.Join, scope: _Scope, named: Mapping[str, _Columns]) -> str:
         side, kind, method = (str(join.args.get(k) or "").upper() for k in ("side", "kind", "method"))
