@@ -189,7 +189,7 @@ class HubIdentityClient:
         self._provider: httpx.AsyncClient | None = None
         if provider is not None:
             self._provider = httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(uds=str(provider)), base_url="http://identity", timeout=2.0
+                transport=httpx.AsyncHTTPTransport(uds=str(provider)), base_url="http://identity", timeout=5.0
             )
         self._epoch = EpochFile(epoch)
         self._seen = b""
