@@ -29,6 +29,7 @@ __all__ = [
     "combine_subsets",
     "find_limits",
     "find_nearest",
+    "warm",
 ]
 
 _THREADS = 2
@@ -137,6 +138,23 @@ class Polygon:
         kernels.sort_cells(*shape, grid, frame)
         _spread(x.size, lambda _, a, b: kernels.mark_polygon(x, y, *shape, grid, frame, out, a, b))
         return out
+
+
+def warm() -> None:
+    """Compile the kernels before somebody waits for them."""
+    x = np.linspace(0.0, 1.0, 10)
+    linked = Coordinator(x.size)
+    linked.set_view("plane", Binning((0.0, 1.0, 4), (0.0, 1.0, 4)), x, x, weight=x)
+    linked.set_view("fine", Binning((0.0, 1.0, 300), (0.0, 1.0, 300)), x, x)
+    linked.set_view("line", Binning((0.0, 1.0, 4)), x)
+    linked.set_cells("sky", np.ones(x.size, np.uint32), 1)
+    linked.brush("line", Interval(0.0, 0.5), x)
+    linked.brush("plane", Box(0.0, 1.0, 0.0, 1.0), x, x)
+    linked.brush("fine", Polygon(((0.0, 0.0), (1.0, 0.1), (0.9, 1.0))), x, x)
+    for name in linked.views:
+        linked.count(name)
+    find_limits(x)
+    find_nearest(x, x, (0.5, 0.5), (1.0, 1.0))
 
 
 def find_limits(x: Axis) -> tuple[float, float, int]:

@@ -13,6 +13,7 @@ from skydesk_portal.config import load_config
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.factory import create_factory
 from skydesk_portal.log import configure_logging
+from skydesk_portal.services import brushing
 from skydesk_portal.ui.app import create_app
 from skydesk_portal.ui.gate import OAuthSettings
 from skydesk_portal.ui.services import create_services
@@ -23,8 +24,9 @@ _STOP_S = 2
 _WARM_AFTER_S = 20.0
 
 
-def _import_middleware() -> None:
-    """Pay for the middleware's import before the first visit image is opened, but after the platform has started."""
+def _warm() -> None:
+    """Compile kernels and import the middleware before somebody waits for them, but after the platform has started."""
+    brushing.warm()
     import lsst.daf.butler
     import lsst.images  # noqa: F401 - imported for its cost alone
 
@@ -64,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         oauth = OAuthSettings(client_id, secret, settings.url, settings.hub_api)
     services = create_services(factory)
     factory.warm()
-    warming = threading.Timer(_WARM_AFTER_S, _import_middleware)
+    warming = threading.Timer(_WARM_AFTER_S, _warm)
     warming.daemon = True
     warming.start()
     listen = (

@@ -299,9 +299,9 @@ def _rounded(values: list[float]) -> list[float]:
     return [round(value, digits) for value in values]
 
 
-def pad_limits(low: float, high: float) -> tuple[float, float]:
+def pad_limits(low: float, high: float, share: float = 0.02) -> tuple[float, float]:
     """Return limits with a little room on both sides."""
-    pad = 0.02 * (high - low) or 0.05 * abs(high) or 1.0
+    pad = share * (high - low) or 0.05 * abs(high) or 1.0
     return low - pad, high + pad
 
 

@@ -77,6 +77,8 @@ class SkyPlot(LinkedPlot):
             low, high, _ = find_limits(turned)
             if high - low < 180:
                 ra, limits_ra = turned, pad_limits(low, high)
+        # Cells reach beyond the rows in them.
+        limits_ra, limits_dec = pad_limits(*limits_ra, share=0.06), pad_limits(*limits_dec, share=0.06)
         self._values = (ra, dec)
         plot = self.make_figure((False, False))
         plot.x_range = Range1d(limits_ra[1], limits_ra[0])

@@ -38,6 +38,8 @@ CHOSEN_SUBSET = "chosen"
 
 _MOST_DESCRIBED = 40
 _MOST_TOLD = 10_000
+_MOST_LINKS = 12
+_OBJECTS = (("objectId", "object"), ("diaObjectId", "diaobject"))
 _ALL, _ONLY = "all rows", "chosen rows only"
 _INSIDE, _OUTSIDE = "inside the brushes", "outside of them"
 _FORMATS = (("csv", "CSV"), ("votable", "VOTable"), ("parquet", "Parquet"), ("fits", "FITS"))
@@ -361,6 +363,8 @@ class ResultPanel:
         self.rows.set_chosen(marks)
         if self.only.value == _ONLY:
             self._keep_chosen()
+        else:
+            self.show_links()
         if chosen is not None:
             self._tell(np.flatnonzero(chosen), "chosen rows of the result")
         self._on_change()
@@ -426,10 +430,28 @@ class ResultPanel:
         self.show_links()
 
     def show_links(self) -> None:
-        """Offer the image and the light curve of the picked row."""
-        self.links.object = (
-            "" if self._row is None else f"<div class='links'>{self._row_links(self._row)}</div>"
+        """Offer the image and the light curve of the picked row, and the light curves of a few chosen ones."""
+        parts = "" if self._row is None else self._row_links(self._row)
+        chosen = self.views.coordinator.chosen
+        if chosen is not None and 0 < self.views.coordinator.number_chosen <= _MOST_LINKS:
+            parts += self._curve_links(np.flatnonzero(chosen))
+        self.links.object = f"<div class='links'>{parts}</div>" if parts else ""
+
+    def _curve_links(self, numbers: NDArray[np.intp]) -> str:
+        """Links to the light curves of rows that are objects."""
+        assert self.explorer is not None
+        found = next((c for c in _OBJECTS if self.explorer.find_column(c[0]) is not None), None)
+        if found is None:
+            return ""
+        column, key = found
+        rows = [self.explorer.row(int(number)) for number in numbers]
+        ids = dict.fromkeys(row[column] for row in rows if row[column])
+        links = "".join(
+            f"<a class='open second' href='{PREFIX}/lightcurves?"
+            f"{urlencode({'release': self._release_of(rows[0]), key: i})}'>{i}</a>"
+            for i in ids
         )
+        return f"<span class='soft'>Light curves of the chosen rows:</span>{links}" if ids else ""
 
     def _row_links(self, number: int) -> str:
         assert self.explorer is not None
@@ -446,7 +468,7 @@ class ResultPanel:
             links.append(
                 f"<a class='open' href='{PREFIX}/images?{where}{kind}'>Show row {number + 1:,} on the image</a>"
             )
-        for column, key in (("objectId", "object"), ("diaObjectId", "diaobject")):
+        for column, key in _OBJECTS:
             if values.get(column):
                 address = urlencode({"release": release, key: values[column]})
                 links.append(f"<a class='open' href='{PREFIX}/lightcurves?{address}'>Light curve</a>")
