@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 
@@ -170,7 +171,7 @@ def make_series(
     t, y, e, names = (a[good][order] for a in (t - zero, y, e, names))
     bands, first = np.unique(names, return_index=True)
     starts = np.append(first, t.size).astype(np.int64)
-    for low, high in zip(starts[:-1], starts[1:], strict=True):
+    for low, high in itertools.pairwise(starts):
         if relative:
             mean, spread = abs(float(y[low:high].mean())), float(y[low:high].std())
             scale = mean if mean > spread else spread or 1.0
@@ -178,7 +179,7 @@ def make_series(
             e[low:high] /= scale
     weights = e**-2.0
     weights /= weights.sum()
-    for low, high in zip(starts[:-1], starts[1:], strict=True):
+    for low, high in itertools.pairwise(starts):
         share = weights[low:high]
         y[low:high] -= share @ y[low:high] / share.sum()
     if not weights @ (y * y) > 0:

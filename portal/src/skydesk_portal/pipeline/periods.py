@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from skydesk_core.algorithms.boxes import search_boxes
-from skydesk_core.algorithms.periods import Peak, PeriodSearch, Series, make_series, search_periods
+from skydesk_core.periods import (
+    Peak,
+    PeriodSearch,
+    Series,
+    make_series,
+    search_boxes,
+    search_periods,
+)
 
 __all__ = ["Peak", "PeriodSearch", "Series", "make_series", "search_boxes", "search_periods"]
