@@ -114,7 +114,7 @@ def search_boxes(
             f"{count:,} periods for {series.count:,} points are too many: narrow the range of periods or raise the "
             "shortest duration"
         )
-    frequency = 1 / longest + step * np.arange(count)
+    frequency = 1 / longest + step * np.arange(count, dtype=np.float64)
     boxes = compute_box_power(thin, 1 / frequency, durations)
     power = boxes[:, 0]
     apart = max(int(1 / (span * step)), 1)

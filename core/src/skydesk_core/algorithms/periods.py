@@ -296,7 +296,7 @@ def describe_alias(frequency_per_day: float, best_per_day: float, tolerance_per_
         if abs(frequency_per_day - factor * best_per_day) < tolerance_per_day * max(factor, 1.0):
             return name
     # Nights follow the Sun or, for one field, nearly the stars: both lie within a year's resolution.
-    steps = [(n, f"{n} / day", abs(n) * 0.0028) for n in (1, 2, 3)]
+    steps = [(float(n), f"{n} / day", n * 0.0028) for n in (1, 2, 3)]
     steps += [(1 / _MONTH_DAY, "1 / month", 0.0), (1 / _YEAR_DAY, "1 / year", 0.0)]
     for step, name, slack in steps:
         for sign, base in (("+", best_per_day), ("-", best_per_day), ("mirrored ", -best_per_day)):
@@ -351,7 +351,8 @@ def _fit_harmonics(series: Series, frequency_per_day: float) -> tuple[float, flo
     variance, best, explained = float(w @ (y * y)), math.inf, 0.0
     for harmonics in _HARMONICS:
         size = 2 * harmonics
-        if series.count - len(series.bands) - size < 3:
+        # Few points are fitted by many harmonics at any period.
+        if harmonics > 1 and series.count - len(series.bands) < 10 * size:
             break
         solution = np.linalg.solve(gram[:size, :size] + 1e-9 * np.eye(size), right[:size])
         share = min(float(right[:size] @ solution) / variance, 1 - 1e-12)
@@ -422,7 +423,7 @@ def search_periods(
         count = limit
     first = 1 / longest
     power, window = compute_power(series, first, step, count)
-    frequency = first + step * np.arange(count)
+    frequency = first + step * np.arange(count, dtype=np.float64)
     highest = float(frequency[-1])
     peaks = _rank(series, frequency, power, step)
     alarms = estimate_false_alarm([p.power for p in peaks], series, highest)

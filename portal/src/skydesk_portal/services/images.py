@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from skydesk_portal.exceptions import NotFoundError, PortalError, UsageError
 from skydesk_portal.models.tables import Catalog, TableInfo
 from skydesk_portal.pipeline.errors import core_errors
+from skydesk_portal.pipeline.pixels import load_middleware
 from skydesk_portal.pipeline.sky import evaluate_wcs, project
 
 if TYPE_CHECKING:
@@ -284,6 +285,7 @@ class ImageService:
 
     def _build(self, release: Release, dataset_id: str) -> Pyramid:
         folder = self._cache / release.name
+        load_middleware()
         try:
             with core_errors(), _locked(folder / f".{dataset_id}.lock"):
                 return release.get_pyramid(dataset_id, self._cache)

@@ -13,6 +13,7 @@ from skydesk_portal.config import load_config
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.factory import create_factory
 from skydesk_portal.log import configure_logging
+from skydesk_portal.pipeline.pixels import load_middleware
 from skydesk_portal.services.images import ImageService
 from skydesk_portal.ui.app import PortalServices, create_app
 from skydesk_portal.ui.gate import OAuthSettings
@@ -21,12 +22,6 @@ __all__ = ["main"]
 
 _STOP_S = 2
 _WARM_AFTER_S = 20.0
-
-
-def _import_middleware() -> None:
-    """Pay for the middleware's import before the first visit image is opened, but after the platform has started."""
-    import lsst.daf.butler
-    import lsst.images  # noqa: F401 - imported for its cost alone
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -68,7 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         releases, queries, factory.create_job_service(), images, settings.portal.sync_seconds
     )
     factory.warm()
-    warming = threading.Timer(_WARM_AFTER_S, _import_middleware)
+    # The middleware's import is paid for before the first visit image is opened, but after the platform has started.
+    warming = threading.Timer(_WARM_AFTER_S, load_middleware)
     warming.daemon = True
     warming.start()
     listen = (

@@ -24,6 +24,7 @@ from skydesk_portal.exceptions import PortalError
 from skydesk_portal.services.identity import IdentityClient
 from skydesk_portal.services.images import ImageService
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, HubGate, OAuthSettings, refuse
+from skydesk_portal.ui.lightcurve_routes import create_lightcurve_router
 from skydesk_portal.ui.pages import catalogs, home, images, jobs, lightcurves
 from skydesk_portal.ui.routes import create_router
 from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, read_request
@@ -170,6 +171,7 @@ def create_app(
     assets = files("skydesk_portal.ui") / "static"
     app.mount(f"{PREFIX}/assets", StaticFiles(directory=str(assets)))
     app.include_router(create_router(services))
+    app.include_router(create_lightcurve_router(services))
     add_applications(
         {path: _make_page(services, *page) for path, page in _PAGES.items()},
         app=app,

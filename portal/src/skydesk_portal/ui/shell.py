@@ -108,7 +108,7 @@ def frame(
     panel.Template
         The whole page.
     """
-    template = pn.Template(asset_text("page.html"))
+    template = pn.Template(asset_text("page.html"), location=True)
     template.add_panel("content", content)
     variables: dict[str, Any] = {
         "page_title": title,
