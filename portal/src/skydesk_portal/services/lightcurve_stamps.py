@@ -27,6 +27,7 @@ STAMPS = {"science": "visit_image", "template": "template_coadd", "difference": 
 """Stamps of an epoch and the type of image each is cut from."""
 
 _SIZE_PX = 180
+_KEPT_PERCENT = 99.5
 _LARGEST_ARCSEC = 300.0
 
 
@@ -83,6 +84,7 @@ def draw_stamp(
     dataset_id: str,
     position: tuple[float, float],
     size_arcsec: float,
+    like: str | None = None,
 ) -> bytes:
     """Draw a stamp, north up.
 
@@ -98,6 +100,8 @@ def draw_stamp(
         Centre, ICRS degrees.
     size_arcsec
         Width.
+    like
+        Another image whose stamp gives the range of brightness, so that several can be compared.
 
     Returns
     -------
@@ -113,15 +117,34 @@ def draw_stamp(
     """
     if not 0 < size_arcsec <= _LARGEST_ARCSEC:
         raise UsageError(f"a stamp is more than 0 and at most {_LARGEST_ARCSEC:g} arcsec wide")
+    picture, wcs = _cut(soda, identity, release, dataset_id, position, size_arcsec)
+    limits: float | tuple[float, float] = _KEPT_PERCENT
+    if like is not None:
+        other, _ = _cut(soda, identity, release, like, position, size_arcsec)
+        finite = other[np.isfinite(other)]
+        if finite.size:
+            rest = (100 - _KEPT_PERCENT) / 2
+            low, high = (float(v) for v in np.percentile(finite, [rest, 100 - rest]))
+            limits = (low, high)
+    return render_picture(picture, PictureStyle("asinh", limits, _SIZE_PX, True), "png", wcs)
+
+
+def _cut(
+    soda: SodaService,
+    identity: Identity,
+    release: str,
+    dataset_id: str,
+    position: tuple[float, float],
+    size_arcsec: float,
+) -> tuple[NDArray[np.float32], str]:
+    """Cut a square around a position; returns it with the cards of its sky coordinates."""
     try:
         dataset = DatasetId(release, UUID(dataset_id))
     except ValueError as error:
         raise UsageError(f"{dataset_id[:60]!r} is not a dataset identifier (UUID)") from error
-    opened = soda.get_release(identity, release)
     region = Region((position,), size_arcsec / 7200)
-    stamp = soda.pixels.cut(opened, dataset.uuid, region, CutoutDetail.IMAGE)
-    picture = _centre(stamp, position, size_arcsec)
-    return render_picture(picture, PictureStyle("asinh", 99.5, _SIZE_PX, True), "png", stamp.wcs)
+    stamp = soda.pixels.cut(soda.get_release(identity, release), dataset.uuid, region, CutoutDetail.IMAGE)
+    return _centre(stamp, position, size_arcsec), stamp.wcs
 
 
 def _centre(stamp: Stamp, position: tuple[float, float], size_arcsec: float) -> NDArray[np.float32]:

@@ -36,12 +36,18 @@ def image_address(curve: LightCurve, epoch: Epoch, kind: str) -> str:
 
 
 def _stamp(
-    curve: LightCurve, epoch: Epoch, kind: str, dataset_id: str | None, size: float, words: str
+    curve: LightCurve,
+    epoch: Epoch,
+    kind: str,
+    dataset_id: str | None,
+    size: float,
+    words: str,
+    like: str | None = None,
 ) -> str:
     caption = f"<figcaption>{escape(words)}</figcaption>"
     if dataset_id is None:
         return f"<figure><div class='none soft'>no {STAMPS[kind].replace('_', ' ')}</div>{caption}</figure>"
-    source = stamp_address(curve.release, dataset_id, curve.ra_deg, curve.dec_deg, size)
+    source = stamp_address(curve.release, dataset_id, curve.ra_deg, curve.dec_deg, size, like)
     page = (
         image_address(curve, epoch, STAMPS[kind])
         if kind != "template"
@@ -80,7 +86,7 @@ def render_strip(
     size_arcsec: float,
     left_out: int,
 ) -> str:
-    """Write one stamp of each of several epochs as HTML, in the order of time.
+    """Write one stamp of each of several epochs as HTML, in the order of time, all with one range of brightness.
 
     Parameters
     ----------
@@ -95,9 +101,10 @@ def render_strip(
     left_out
         How many more epochs the range holds.
     """
+    first = next((stamps[kind] for _, stamps in epochs if kind in stamps), None)
     parts = [
         _stamp(curve, epoch, kind, stamps.get(kind), size_arcsec,
-               f"{epoch['band']}, MJD {epoch['mjd']:.4f}: {epoch['flux']:.4g} ± {epoch['fluxErr']:.2g} nJy")
+               f"{epoch['band']}, MJD {epoch['mjd']:.4f}: {epoch['flux']:.4g} ± {epoch['fluxErr']:.2g} nJy", first)
         for epoch, stamps in epochs
     ]  # fmt: skip
     more = f"<p class='soft'>{left_out} more epochs lie in this range.</p>" if left_out else ""
