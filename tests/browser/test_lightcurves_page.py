@@ -134,6 +134,8 @@ def test_bands_flags_magnitudes_and_colours_are_in_the_address(page, portal, var
     page.get_by_label("g - r").check()
     expect(page.locator(".bk-Figure")).to_have_count(2)
     expect(page).to_have_url(re.compile("colours=g-r"))
+    expect(page.get_by_text("Colours in bins of 4 days")).to_be_visible()
+    expect(page.locator("tbody tr").filter(has_text="g - r").first).to_be_visible()
     url = page.url
     assert len(url) < 2000
     page.goto(f"{portal}/lightcurves")
@@ -185,6 +187,11 @@ def test_what_is_shown_can_be_taken_away(page, portal, variable):
     table = np.genfromtxt(download.value.path(), delimiter=",", names=True, dtype=None, encoding="utf-8")
     assert table.size == 20
     assert download.value.suggested_filename == f"DiaObject-{variable[0]}.csv"
+    with page.expect_download() as picture:
+        page.get_by_role("button", name="Save as SVG").click()
+    svg = picture.value.path().read_text()
+    assert svg.lstrip().startswith("<svg")
+    assert "Flux density" in svg
     adql = page.get_by_label("ADQL", exact=True).input_value()
     assert str(variable[0]) in adql
     assert repr(adql) in page.get_by_label("Python", exact=True).input_value()

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import UsageError
 from skydesk_portal.models.photometry import Photometry
+from skydesk_portal.models.tables import ColumnInfo
 
-__all__ = ["ColourCurve", "list_pairs", "make_colour_curve"]
+__all__ = ["COLOUR_COLUMNS", "ColourCurve", "list_pairs", "make_colour_curve", "tabulate_colours"]
+
+COLOUR_COLUMNS = (
+    ColumnInfo("colour", "char", "*", description="Bands"),
+    ColumnInfo("mjd", "double", unit="d", ucd="time.epoch", description="Mean time of the bin (MJD, TAI)"),
+    ColumnInfo("value", "float", unit="mag", ucd="phot.color"),
+    ColumnInfo("error", "float", unit="mag", ucd="stat.error;phot.color"),
+)
+"""Columns of a table of colours."""
 
 type FloatArray = NDArray[np.float64]
 
@@ -93,3 +104,16 @@ def make_colour_curve(curve: Photometry, first: str, second: str, bin_day: float
                 colours.append(-2.5 * np.log10(means[0] / means[1]))
                 errors.append(2.5 / np.log(10) * np.hypot(spreads[0] / means[0], spreads[1] / means[1]))
     return ColourCurve(f"{first} - {second}", np.array(times), np.array(colours), np.array(errors))
+
+
+def tabulate_colours(colours: Sequence[ColourCurve]) -> pa.Table:
+    """Put colours into one table with `COLOUR_COLUMNS`, in the order of time."""
+    names = [c.name for c in COLOUR_COLUMNS]
+    parts = [
+        pa.table(
+            [pa.array([c.label] * c.mjd.size, pa.string()), *map(pa.array, (c.mjd, c.colour, c.error))],
+            names=names,
+        )
+        for c in colours
+    ]
+    return pa.concat_tables(parts).sort_by("mjd")

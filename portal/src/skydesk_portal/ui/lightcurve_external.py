@@ -64,9 +64,8 @@ class ExternalPanel:
             "<p class='soft'>CSV, TSV, VOTable, FITS table, parquet or SNANA text, up to 20 MB. The file stays in this page; "
             "calibration and light travel time are taken as they are.</p>"
         )
-        label = "<label class='soft'>File with photometry</label>"
         self.view = pn.Column(
-            pn.pane.HTML(text, sizing_mode="stretch_width"), pn.pane.HTML(label, margin=(0, 10)), self.file, self._mapping,
+            pn.pane.HTML(text, sizing_mode="stretch_width"), self.file, self._mapping,
             self.message, sizing_mode="stretch_width",
         )  # fmt: skip
         self.file.param.watch(self._read, "value")

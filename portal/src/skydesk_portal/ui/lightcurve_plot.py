@@ -33,6 +33,14 @@ __all__ = ["LightCurvePlot"]
 _UTC = "return new Date((tick - 40587) * 86400000 - 37000).toISOString().slice(0, 16).replace('T', ' ');"
 _MOVES = ("moves the plot", "changes the period", "chooses a time range")
 _FLAGGED = "flagged points"
+# The plot's own tool saves PNG.
+_SAVE_SVG = """
+Bokeh.index.find_one(plot).export('svg').to_blob().then((blob) => {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(blob); link.download = 'lightcurve.svg'; link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+});
+"""
 _COLOUR_STYLES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 
 
@@ -90,6 +98,7 @@ class LightCurvePlot:
         self.flagged = pn.widgets.CheckBoxGroup(
             name="Doubtful", options=[_FLAGGED], value=[_FLAGGED], inline=True
         )
+        self.save_svg = pn.widgets.Button(name="Save as SVG", width=120, align="end")
         self.colour_figure = make_figure(dark, 200, "wheel_zoom,box_zoom,reset,save")
         self.view = self._build()
         self.bands.param.watch(self._toggle, "value")
@@ -104,7 +113,7 @@ class LightCurvePlot:
     @property
     def choices(self) -> tuple[pn.widgets.Widget, ...]:
         """Widgets that choose what is drawn."""
-        return self.bands, self.flagged
+        return self.bands, self.flagged, self.save_svg
 
     @property
     def show_flagged(self) -> bool:
@@ -190,6 +199,7 @@ class LightCurvePlot:
 
     def _add_points(self, plot: figure) -> None:
         items: list[LegendItem] = []
+        labels: list[str] = []
         points = []
         for which, curve in enumerate(self._curves):
             for band in curve.bands:
@@ -200,10 +210,14 @@ class LightCurvePlot:
                         points.append(drawn[0])
                         label = f"{band}, flagged" if bad else band
                         label = f"{label} of {curve.label}" if which else label
-                        items.append(LegendItem(label=f"{label} ({chosen.size})", renderers=drawn))
+                        labels.append(f"{label} ({chosen.size})")
+                        items.append(LegendItem(label=labels[-1], renderers=drawn))
         ink, surface = ("#e3e9f1", "#161e29") if self._dark else ("#1b2430", "#ffffff")
+        # A legend that is wider than the plot would widen the page.
+        longest = max(map(len, labels), default=1)
+        columns = min(max(100 // (longest + 6), 1), 8)
         legend = Legend(
-            items=items, orientation="horizontal", ncols=8, label_text_color=ink, border_line_color=None
+            items=items, orientation="horizontal", ncols=columns, label_text_color=ink, border_line_color=None
         )
         legend.background_fill_color = surface
         legend.click_policy = "hide"
@@ -310,6 +324,7 @@ class LightCurvePlot:
         code = asset_text("lightcurve_fold.js")
         for widget in (self.unit, self.against, self.period, self.epoch, self.fine):
             widget.jscallback(args=arguments, value=code)
+        self.save_svg.jscallback(args={"plot": plot}, clicks=_SAVE_SVG)
         # One callback a call: Panel takes the last event of several.
         for event in ("panstart", "pan", "panend"):
             self._upper.jscallback(args=arguments, **{f"event:{event}": code})

@@ -12,7 +12,12 @@ from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.models.photometry import Photometry
-from skydesk_portal.services.lightcurve_colours import list_pairs, make_colour_curve
+from skydesk_portal.services.lightcurve_colours import (
+    COLOUR_COLUMNS,
+    list_pairs,
+    make_colour_curve,
+    tabulate_colours,
+)
 from skydesk_portal.services.lightcurve_stamps import STAMPS, find_stamps
 from skydesk_portal.services.lightcurves import FLUX_KINDS, LightCurve, LightCurveService
 from skydesk_portal.ui.gate import PREFIX
@@ -80,6 +85,7 @@ class _Page:
         )
         self.drawing = pn.Column(sizing_mode="stretch_width", margin=0)
         self.table = ResultTable(self.pick_row)
+        self.colour_table = ResultTable()
         self.periods = PeriodPanel(request.dark, self.get_primary, self.fold, self.scale)
         self.external = ExternalPanel(self.draw)
         self.export = ExportPanel(self.list_curves)
@@ -109,6 +115,7 @@ class _Page:
             card("Own photometry", self.external.view, True),
             card("Export and code", self.export.view, True),
             self.table.view,
+            self.colour_table.view,
             sizing_mode="stretch_width",
             visible=False,
         )
@@ -302,6 +309,11 @@ class _Page:
         pairs = [pair.partition(" - ") for pair in self.colours.value]
         made = [make_colour_curve(points, first, second, bin_day) for first, _, second in pairs]
         self.plot.show_colours(made)
+        self.colour_table.view.visible = bool(made)
+        if made:
+            self.colour_table.show(
+                tabulate_colours(made), COLOUR_COLUMNS, f"Colours in bins of {bin_day:g} days"
+            )
         empty = [c.label for c in made if not c.mjd.size]
         if empty:
             text = f"No bin of {bin_day:g} days has good points in both bands of {', '.join(empty)}: make the bin longer."
