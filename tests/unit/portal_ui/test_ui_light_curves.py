@@ -238,3 +238,21 @@ def test_malformed_addresses_are_ignored():
         "with": "1,x",
     }
     assert read_view(query) == LightCurveView(others=("1",))
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [make_curve([1.0, 2.0], ["g", "g"], [np.nan, np.nan], [np.nan, np.nan]), make_curve([5.0], ["x"], [3.0], [1.0]),
+     make_curve([], [], [], []), make_curve([1.0, 2.0], ["r", "r"], [5.0, -5.0], [0.0, np.nan], [True, True])],
+    ids=["no values", "one epoch", "nothing", "no errors"],
+)  # fmt: skip
+@pytest.mark.parametrize("dark", [False, True])
+def test_poor_light_curves_are_drawn_too(curve, dark):
+    from skydesk_portal.ui.lightcurve_plot import LightCurvePlot
+
+    plot = LightCurvePlot([curve, curve], dark, lambda _row: None, lambda *_range: None)
+    plot.fold(0.5)
+    plot.mark(0)
+    plot.show_colours([make_colour_curve(curve, "g", "r")])
+    assert plot.view.get_root() is not None
+    assert plot.bands.options == curve.bands

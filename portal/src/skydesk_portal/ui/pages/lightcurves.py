@@ -51,6 +51,7 @@ class _Page:
         self.others: list[LightCurve] = []
         self.plot: LightCurvePlot | None = None
         self.picked_row: int | None = None
+        self.asked = 0
         self.brushed: tuple[float, float] | None = None
         self.wanted: LightCurveView | None = read_view(request.query)
         first = self.wanted.release if self.wanted.release in releases else releases[0]
@@ -164,14 +165,21 @@ class _Page:
     async def load(self, text: str, kind: str) -> None:
         """Show the light curve of an identifier or of the object at a position."""
         self.show.loading = True
+        self.asked += 1
+        mine = self.asked
         try:
             curve, others = await asyncio.to_thread(self._read, text, kind, self.compare.value)
         except PortalError as error:
+            if mine != self.asked:
+                return
             self.message.objects = [notice(f"{error}.", "error")]
             self.body.visible = False
             return
         finally:
             self.show.loading = False
+        if mine != self.asked:
+            # Something else was asked for meanwhile: what was asked for last is shown.
+            return
         self.message.objects = []
         self.present(curve, others)
 
