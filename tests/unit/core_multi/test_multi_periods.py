@@ -92,6 +92,15 @@ def test_nightly_sampling_shows_its_aliases_and_they_are_marked():
     assert search.window[day].max() > 0.9
 
 
+def test_other_regular_sampling_is_named_by_its_window():
+    rng = np.random.default_rng(12)
+    time = 61000 + 3.7 * np.arange(80) + rng.uniform(-0.1, 0.1, 80)
+    values = 0.3 * np.sin(2 * np.pi * time / 9.1) + rng.normal(0, 0.01, 80)
+    search = search_periods(make_series(time, values, np.full(80, 0.01), np.full(80, "r")), 1.5)
+    assert search.peaks[0].period_day == pytest.approx(9.1, rel=1e-3)
+    assert {"+0.27 / day", "mirrored 0.27 / day"} & {p.relation for p in search.peaks[1:]}
+
+
 @pytest.mark.parametrize(
     ("frequency", "relation"),
     [(0.8, "2 P"), (3.2, "P / 2"), (2.6, "+1 / day"), (0.6, "-1 / day"), (1.6 + 1 / 29.53, "+1 / month"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +36,7 @@ _MAX_EVALUATIONS = 300_000_000
 _CANDIDATES = 30
 _HARMONICS = (1, 2, 4)
 _PEAKS = 10
+_STRONG_WINDOW = 0.3
 _LEVELS = (0.1, 0.01, 0.001)
 _MONTH_DAY, _YEAR_DAY = 29.530589, 365.25
 
@@ -276,7 +278,12 @@ def find_false_alarm_level(probability: float, series: Series, highest_per_day: 
     return high
 
 
-def describe_alias(frequency_per_day: float, best_per_day: float, tolerance_per_day: float) -> str:
+def describe_alias(
+    frequency_per_day: float,
+    best_per_day: float,
+    tolerance_per_day: float,
+    window_per_day: Sequence[float] = (),
+) -> str:
     """Say how a frequency is related to the best one.
 
     Parameters
@@ -285,12 +292,15 @@ def describe_alias(frequency_per_day: float, best_per_day: float, tolerance_per_
         The two frequencies.
     tolerance_per_day
         How close a relation must be met.
+    window_per_day
+        Further regularities of the sampling, from the peaks of its window.
 
     Returns
     -------
     str
         ``"2 P"``, ``"P / 2"``, ``"P / 3"`` or ``"3 P"`` for harmonics of the period, ``"±n / day"``, ``"±1 / month"`` or
-        ``"±1 / year"`` for aliases of the sampling (also mirrored at zero), empty for none.
+        ``"±1 / year"`` for aliases of the sampling (also mirrored at zero), ``"±0.333 / day"`` for one of its window,
+        empty for none.
     """
     for factor, name in ((0.5, "2 P"), (2.0, "P / 2"), (1 / 3, "3 P"), (3.0, "P / 3")):
         if abs(frequency_per_day - factor * best_per_day) < tolerance_per_day * max(factor, 1.0):
@@ -298,6 +308,7 @@ def describe_alias(frequency_per_day: float, best_per_day: float, tolerance_per_
     # Nights follow the Sun or, for one field, nearly the stars: both lie within a year's resolution.
     steps = [(float(n), f"{n} / day", n * 0.0028) for n in (1, 2, 3)]
     steps += [(1 / _MONTH_DAY, "1 / month", 0.0), (1 / _YEAR_DAY, "1 / year", 0.0)]
+    steps += [(f, f"{f:.3g} / day", 0.0) for f in window_per_day]
     for step, name, slack in steps:
         for sign, base in (("+", best_per_day), ("-", best_per_day), ("mirrored ", -best_per_day)):
             other = base - step if sign == "-" else base + step
@@ -425,14 +436,23 @@ def search_periods(
     power, window = compute_power(series, first, step, count)
     frequency = first + step * np.arange(count, dtype=np.float64)
     highest = float(frequency[-1])
-    peaks = _rank(series, frequency, power, step)
+    peaks = _rank(series, frequency, power, step, _find_window_steps(series, frequency, window))
     alarms = estimate_false_alarm([p.power for p in peaks], series, highest)
     peaks = [replace(p, false_alarm=float(a)) for p, a in zip(peaks, alarms, strict=True)]
     levels = tuple((p, find_false_alarm_level(p, series, highest)) for p in _LEVELS)
     return PeriodSearch("Lomb–Scargle", frequency, power, window, tuple(peaks), levels, series.count)
 
 
-def _rank(series: Series, frequency: FloatArray, power: FloatArray, step: float) -> list[Peak]:
+def _find_window_steps(series: Series, frequency: FloatArray, window: FloatArray) -> list[float]:
+    """Find the strongest regularities of the sampling, as frequencies in 1/day; that at zero is none."""
+    away = np.flatnonzero(frequency > 2 / series.span_day)
+    at = away[find_peaks(window[away], _OVERSAMPLING, 3)] if away.size else away
+    return [float(frequency[k]) for k in at if window[k] > _STRONG_WINDOW]
+
+
+def _rank(
+    series: Series, frequency: FloatArray, power: FloatArray, step: float, window_steps: list[float]
+) -> list[Peak]:
     candidates: list[tuple[float, float, float]] = []
     for k in find_peaks(power, _OVERSAMPLING, _CANDIDATES):
         tries = frequency[k] + step * np.linspace(-0.6, 0.6, 3)
@@ -446,6 +466,6 @@ def _rank(series: Series, frequency: FloatArray, power: FloatArray, step: float)
     for _, share, near in candidates[:_PEAKS]:
         at, top, error = _refine(series, near, step)
         best = best or at
-        relation = describe_alias(at, best, 1.5 / series.span_day) if found else ""
+        relation = describe_alias(at, best, 1.5 / series.span_day, window_steps) if found else ""
         found.append(Peak(1 / at, error / at**2, top, relation=relation, fit=share))
     return found

@@ -41,6 +41,7 @@ Bokeh.index.find_one(plot).export('svg').to_blob().then((blob) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 });
 """
+_COLOUR_SIGNS = "●■▲◆★"
 _COLOUR_STYLES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 
 
@@ -148,9 +149,8 @@ class LightCurvePlot:
             y, e = (np.tile(a, x.size // max(a.size, 1)) for a in (colour, error))
             drawn.data = {"x": x, "y": y, "low": y - e, "high": y + e}
         shown = [c for c in colours if c.mjd.size]
-        self.colour_figure.yaxis.axis_label = (
-            " and ".join(c.label for c in shown) + " (mag)" if shown else "Colour"
-        )
+        names = [f"{sign} {c.label}" for sign, c in zip(_COLOUR_SIGNS, colours, strict=False)]
+        self.colour_figure.yaxis.axis_label = f"{', '.join(names)} (mag)"
         if bool(shown) != bool(self._lower.objects):
             pane = pn.pane.Bokeh(self.colour_figure, sizing_mode="stretch_width", height=200)
             self._lower.objects = [pane] if shown else []
@@ -262,10 +262,10 @@ class LightCurvePlot:
             marker=style.marker,
             size=9 + 2 * which,
             fill_color=style.colour,
-            fill_alpha=0.05 if hollow else 0.9,
-            line_color=style.colour if self._dark or hollow else "#000000",
+            fill_alpha=0.2 if hollow else 0.9,
+            line_color=style.colour if self._dark else "#000000",
             line_width=1.6 if which else 0.8,
-            nonselection_fill_alpha=0.05 if hollow else 0.3,
+            nonselection_fill_alpha=0.1 if hollow else 0.3,
             nonselection_line_alpha=0.4,
         )
         arrows = plot.text(
