@@ -18,6 +18,7 @@ from bench.catalogs import measure_against_peer, measure_load
 from bench.cutouts import measure_cutouts
 from bench.jobs import measure_jobs, measure_limits
 from bench.large import make_large_release
+from bench.lightcurves import measure_light_curves, measure_periods
 from bench.record import Measurement, render_page, write_measurement
 from bench.resultsets import measure_result_sets
 from bench.services import measure_memory, measure_tap
@@ -77,11 +78,13 @@ def main() -> None:
             keep(measure_writers())
             keep(measure_result_sets(10_000_000))
             keep(measure_cutouts(stack, manifest["name"]))
+            keep(measure_periods())
             keep(measure_jobs(stack, manifest["name"]))
             keep(measure_limits())
             keep(measure_memory(stack))
             if not options.skip_browser:
                 keep(measure_browser(stack))
+                keep(measure_light_curves(stack, manifest["name"]))
         keep([Measurement("stop", stack.stop_s, "s", "down until nothing runs", "promise", STOP_LIMIT_S)])
     render_page()
 

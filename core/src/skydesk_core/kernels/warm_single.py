@@ -1,4 +1,4 @@
-"""Kernels of the single-frame steps; they have explicit signatures, so importing them compiles them."""
+"""Kernels of the single-frame steps and of period searches; they have explicit signatures, so importing them compiles them."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ __all__ = ["warm"]
 
 
 def warm() -> None:
-    """Compile the kernels of the single-frame steps."""
-    import skydesk_core.kernels.isr  # noqa: F401
+    """Compile the kernels."""
+    import skydesk_core.kernels.isr
+    import skydesk_core.kernels.periodogram  # noqa: F401

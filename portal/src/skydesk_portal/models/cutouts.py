@@ -129,7 +129,7 @@ class PictureStyle:
     stretch
         ``asinh``, ``linear``, ``sqrt`` or ``log``.
     limits
-        ``zscale``, ``minmax`` or a percentage of the pixels to keep, such as 99.5.
+        ``zscale``, ``minmax``, a percentage of the pixels to keep, such as 99.5, or the two pixel values.
     size_px
         Longest side of the picture; `None` for one pixel each.
     north_up
@@ -137,7 +137,7 @@ class PictureStyle:
     """
 
     stretch: str = "asinh"
-    limits: str | float = "zscale"
+    limits: str | float | tuple[float, float] = "zscale"
     size_px: int | None = None
     north_up: bool = False
 

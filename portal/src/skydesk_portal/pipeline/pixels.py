@@ -25,9 +25,21 @@ if TYPE_CHECKING:
 
     from skydesk_core.release import Release
 
-__all__ = ["PixelStore"]
+__all__ = ["PixelStore", "load_middleware"]
 
 _OPEN_IMAGES = 64
+_LOADING = threading.Lock()
+
+
+def load_middleware() -> None:
+    """Import what reads images, which takes seconds, one thread at a time.
+
+    Its modules import each other: threads that import different ones of them at once get half of a module.
+    """
+    with _LOADING:
+        import lsst.images.serialization  # noqa: F401
+
+        import skydesk_core.repo  # noqa: F401
 
 
 class _Repository:
@@ -85,10 +97,7 @@ class PixelStore:
 
     def warm(self, release: Release) -> None:
         """Open the Butler of a release and what reads its images ahead of the first request."""
-        import lsst.images.serialization  # noqa: F401
-
-        import skydesk_core.repo  # noqa: F401
-
+        load_middleware()
         with self.open_butler(release) as butler:
             butler.collections.query("*")
 
@@ -141,6 +150,7 @@ class PixelStore:
             if found is not None:
                 self._open.move_to_end(key)
                 return found
+        load_middleware()
         with repository.butler() as butler:
             ref, path = _locate(butler, release, dataset_id)
         made = ImageHandle(ImageSubject.of(ref, release.name), path)

@@ -21,6 +21,7 @@ from skydesk_portal.exceptions import NotFoundError, PortalError, UsageError
 from skydesk_portal.models.tables import Catalog, TableInfo
 from skydesk_portal.pipeline.errors import core_errors
 from skydesk_portal.pipeline.fitsfiles import find_sky
+from skydesk_portal.pipeline.pixels import load_middleware
 from skydesk_portal.pipeline.sky import evaluate_wcs, project
 from skydesk_portal.services.fitsfiles import OWN_IMAGES, FitsFiles
 from skydesk_portal.services.focalplanes import FocalPlane, Member, parse_visit_id
@@ -342,6 +343,7 @@ class ImageService:
 
     def _build(self, release: Release, dataset_id: str) -> Pyramid:
         folder = self._cache / release.name
+        load_middleware()
         try:
             with core_errors(), _locked(folder / f".{dataset_id}.lock"):
                 return release.get_pyramid(dataset_id, self._cache)

@@ -1,8 +1,8 @@
-"""Light curves from forced photometry, and their periods."""
+"""Light curves from forced photometry and from detections on difference images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import NotFoundError, UsageError
+from skydesk_portal.models.photometry import Photometry
 from skydesk_portal.models.tables import ColumnInfo
 
 if TYPE_CHECKING:
@@ -17,19 +18,37 @@ if TYPE_CHECKING:
     from skydesk_portal.models.tables import TableInfo
     from skydesk_portal.services.images import QuerySource
 
-__all__ = ["LightCurve", "LightCurveService", "find_period", "multiband_power", "to_ab_magnitude"]
+__all__ = ["FLUX_KINDS", "LIMIT_SIGMA", "LightCurve", "LightCurveService", "find_limits", "to_ab_magnitude"]
 
 _AB_ZERO_NJY = 31.4
 _MAX_POINTS = 100_000
-_OVERSAMPLING = 8
-_MIN_PERIOD_DAY = 0.05
-_MAX_EVALUATIONS = 100_000_000
-_CHUNK = 1_000_000
-_MIN_POINTS = 6
-_FLUXES = {
+LIMIT_SIGMA = 3.0
+"""Fluxes below this many standard deviations are limits in magnitudes."""
+
+FLUX_KINDS = {
+    "direct": "forced, total",
+    "difference": "forced, difference",
+    "dia": "detections, difference",
+    "science": "detections, total",
+}
+"""Kinds of fluxes and what people call them: measured at a known place, or where something was detected."""
+
+_COLUMNS = {
     "direct": ("psfFlux", "psfFluxErr", "psfFlux_flag"),
     "difference": ("psfDiffFlux", "psfDiffFluxErr", "psfDiffFlux_flag"),
+    "dia": ("psfFlux", "psfFluxErr", "psfFlux_flag"),
+    "science": ("scienceFlux", "scienceFluxErr", "forced_PsfFlux_flag"),
 }
+_BAD_PIXELS = (
+    "pixelFlags_bad",
+    "pixelFlags_edge",
+    "pixelFlags_nodataCenter",
+    "pixelFlags_saturatedCenter",
+    "pixelFlags_crCenter",
+    "pixelFlags_suspectCenter",
+    "invalidPsfFlag",
+)
+"""Flags that spoil a flux beside its own."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,9 @@ class LightCurve:
     ra_deg, dec_deg
         Position, ICRS degrees.
     flux_kind
-        ``direct`` or ``difference``.
+        One of `FLUX_KINDS`.
+    adql
+        The query that gave the rows.
     table, columns
         One row per epoch in the order of time, with units: ``mjd``, ``band``,
         ``flux``, ``fluxErr``, ``flag``, ``visit``, ``detector``.
@@ -55,8 +76,14 @@ class LightCurve:
     ra_deg: float
     dec_deg: float
     flux_kind: str
+    adql: str
     table: pa.Table
     columns: tuple[ColumnInfo, ...]
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return f"{self.kind} {self.object_id}"
 
     def array(self, name: str) -> NDArray[Any]:
         """Return one column; missing numbers are NaN."""
@@ -65,8 +92,14 @@ class LightCurve:
     @property
     def bands(self) -> list[str]:
         """Bands in the order of wavelength."""
-        return sorted(
-            {str(b) for b in self.array("band")}, key=lambda b: ("ugrizy".find(b) if b in "ugrizy" else 99, b)
+        return self.photometry.bands
+
+    @property
+    def photometry(self) -> Photometry:
+        """The points alone."""
+        mjd, flux, error = (self.array(n).astype(float) for n in ("mjd", "flux", "fluxErr"))
+        return Photometry(
+            self.label, mjd, self.array("band").astype(str), flux, error, self.array("flag").astype(bool)
         )
 
 
@@ -90,100 +123,25 @@ def to_ab_magnitude(flux_njy: Any, error_njy: Any) -> tuple[NDArray[np.float64],
         return magnitude, np.where(good, 2.5 / np.log(10) * error / flux, np.nan)
 
 
-def multiband_power(
-    time_day: NDArray[np.float64],
-    values: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    band: NDArray[np.intp],
-    frequency_per_day: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Compute a Lomb–Scargle periodogram whose sinusoid is shared by all bands.
+def find_limits(flux_njy: Any, error_njy: Any) -> NDArray[np.float64]:
+    """Give points without a significant flux an upper limit.
 
     Parameters
     ----------
-    time_day, values, weights
-        Points; the weights are inverse variances.
-    band
-        Number of the band of each point; each band has its own mean.
-    frequency_per_day
-        Frequencies in 1/day, shape (nf,).
+    flux_njy, error_njy
+        Flux density and its error in nJy.
 
     Returns
     -------
     numpy.ndarray
-        Share of the weighted variance that the sinusoid explains, 0 to 1, shape (nf,);
-        the model with ``nterms_base=1, nterms_band=0`` of VanderPlas & Ivezić (2015, ApJ 812, 18).
+        AB magnitude of three standard deviations (above a flux of zero, or above a positive one) where the flux is
+        less than three; NaN elsewhere.
     """
-    member = (band[:, None] == np.unique(band)[None, :]).astype(float)
-    share = member * weights[:, None] / (member * weights[:, None]).sum(axis=0)
-
-    def centre(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return x - (x @ share) @ member.T
-
-    y = centre(values)
-    total = float((weights * y * y).sum())
-    power = np.zeros(frequency_per_day.size)
-    step = max(1, _CHUNK // max(time_day.size, 1))
-    for start in range(0, frequency_per_day.size, step):
-        phase = 2 * np.pi * frequency_per_day[start : start + step, None] * time_day[None, :]
-        s, c = centre(np.sin(phase)), centre(np.cos(phase))
-        ss, cc, sc = (s * s) @ weights, (c * c) @ weights, (s * c) @ weights
-        ys, yc = s @ (weights * y), c @ (weights * y)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = (ys**2 * cc + yc**2 * ss - 2 * ys * yc * sc) / (total * (ss * cc - sc**2))
-        power[start : start + step] = np.nan_to_num(found)
-    return power
-
-
-def find_period(
-    mjd: NDArray[np.float64], flux: NDArray[np.float64], error: NDArray[np.float64], band: NDArray[Any]
-) -> tuple[float, float]:
-    """Find the period that folds a multi-band light curve best.
-
-    Parameters
-    ----------
-    mjd
-        Times in days.
-    flux, error
-        Flux and its error in any unit.
-    band
-        Band of each point; each band has its own mean, and the relative variation is the same in all.
-
-    Returns
-    -------
-    tuple of float
-        Period in days and its power (0 to 1). Periods from twice the time span down to
-        0.05 days, or to the usual distance of points where they lie closer, are tried.
-
-    Raises
-    ------
-    UsageError
-        If there are too few points or they span no time.
-    """
-    good = np.isfinite(mjd) & np.isfinite(flux) & (error > 0)
-    mjd, flux, error = mjd[good].astype(float), flux[good].astype(float), error[good].astype(float)
-    number = np.unique(band[good].astype(str), return_inverse=True)[1]
-    span = float(np.ptp(mjd)) if mjd.size else 0.0
-    if mjd.size < _MIN_POINTS or span <= 0:
-        raise UsageError(
-            f"a period needs at least {_MIN_POINTS} good points over some time; there are {mjd.size}"
-        )
-    scale = np.empty(mjd.size)
-    for n in np.unique(number):
-        inside = number == n
-        mean, spread = abs(float(flux[inside].mean())), float(flux[inside].std())
-        scale[inside] = mean if mean > spread else spread or 1.0
-    time, values, weights = mjd - mjd.min(), flux / scale, (scale / error) ** 2
-    highest = max(1 / _MIN_PERIOD_DAY, mjd.size / span)
-    count = min(int(highest * span * _OVERSAMPLING), _MAX_EVALUATIONS // mjd.size)
-    frequency = (1 + np.arange(count)) / (_OVERSAMPLING * span)
-    frequency = frequency[frequency >= 0.5 / span]
-    best = int(np.argmax(multiband_power(time, values, weights, number, frequency)))
-    near = frequency[best] + np.linspace(-1, 1, 401) / (_OVERSAMPLING * span)
-    near = near[near > 0]
-    fine = multiband_power(time, values, weights, number, near)
-    top = int(np.argmax(fine))
-    return float(1 / near[top]), float(fine[top])
+    flux, error = np.asarray(flux_njy, float), np.asarray(error_njy, float)
+    faint = np.isfinite(flux) & (error > 0) & (flux < LIMIT_SIGMA * error)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        highest = np.maximum(flux, 0) + LIMIT_SIGMA * error
+        return np.where(faint, _AB_ZERO_NJY - 2.5 * np.log10(np.where(faint, highest, 1.0)), np.nan)
 
 
 class LightCurveService:
@@ -288,29 +246,32 @@ class LightCurveService:
         kind
             ``Object`` (forced photometry at coadd positions) or ``DiaObject``.
         flux_kind
-            ``direct`` on the visit images or ``difference`` on the difference images.
+            One of `FLUX_KINDS`; detections are known of a ``DiaObject`` only.
 
         Raises
         ------
         NotFoundError
-            If there is no such object or it has no forced photometry.
+            If there is no such object, or it has no such photometry.
         """
-        forced, key = (
-            ("ForcedSource", "objectId") if kind == "Object" else ("ForcedSourceOnDiaObject", "diaObjectId")
-        )
-        home, info = self._table(identity, release, kind), self._table(identity, release, forced)
+        if flux_kind not in FLUX_KINDS or kind not in ("Object", "DiaObject"):
+            raise UsageError(f"there are no light curves of kind {kind!r} with fluxes {flux_kind!r}")
+        key = "objectId" if kind == "Object" else "diaObjectId"
+        table = self._flux_table(kind, flux_kind)
+        home, info = self._table(identity, release, kind), self._table(identity, release, table)
         names = {c.name: c for c in info.columns}
-        flux, error, flag = _FLUXES[flux_kind]
-        if flux not in names:
-            raise NotFoundError(f"release {release} has no {flux_kind} fluxes ({forced}.{flux})")
-        visit = self._table(identity, release, "Visit")
-        mjd = next(c for c in visit.columns if c.name == "expMidptMJD")
-        flagged = f"f.{flag}" if flag in names else None
-        adql = (
-            f"SELECT v.expMidptMJD, f.band, f.{flux}, f.{error}, {flagged + ', ' if flagged else ''}f.visit, f.detector "
-            f"FROM {release}.{forced} AS f JOIN {release}.Visit AS v ON v.visit = f.visit "
-            f"WHERE f.{key} = {object_id} ORDER BY v.expMidptMJD"
-        )
+        flux, error, flag = _COLUMNS[flux_kind]
+        if flux not in names or error not in names:
+            raise NotFoundError(f"release {release} has no {FLUX_KINDS[flux_kind]} fluxes ({table}.{flux})")
+        flags = [n for n in (flag, *_BAD_PIXELS) if n in names]
+        asked = ", ".join(f"f.{n}" for n in ("band", flux, error, "visit", "detector", *flags))
+        if "midpointMjdTai" in names:
+            mjd, start = names["midpointMjdTai"], "f.midpointMjdTai"
+            source = f"{release}.{table} AS f"
+        else:
+            visit = self._table(identity, release, "Visit")
+            mjd, start = next(c for c in visit.columns if c.name == "expMidptMJD"), "v.expMidptMJD"
+            source = f"{release}.{table} AS f JOIN {release}.Visit AS v ON v.visit = f.visit"
+        adql = f"SELECT {start}, {asked} FROM {source} WHERE f.{key} = {object_id} ORDER BY {start}"
         place = self._queries.run_query(
             identity,
             f"SELECT {home.ra_column}, {home.dec_column} FROM {release}.{kind} WHERE {key} = {object_id}",
@@ -320,26 +281,35 @@ class LightCurveService:
             raise NotFoundError(f"release {release} has no {kind} {object_id}")
         found = self._queries.run_query(identity, adql, maxrec=_MAX_POINTS).table
         if found.num_rows == 0:
-            raise NotFoundError(f"{kind} {object_id} has no forced photometry in release {release}")
-        columns = [
-            mjd,
-            names["band"],
-            names[flux],
-            names[error],
-            *([names[flag]] if flagged else []),
-            names["visit"],
-            names["detector"],
-        ]
-        new = ["mjd", "band", "flux", "fluxErr", *(["flag"] if flagged else []), "visit", "detector"]
-        table = found.rename_columns(new)
-        if not flagged:
-            table = table.append_column("flag", pa.array(np.zeros(table.num_rows, bool)))
-            columns.append(ColumnInfo("flag", "boolean", description="No flag is published"))
+            raise NotFoundError(
+                f"{kind} {object_id} has no {FLUX_KINDS[flux_kind]} fluxes in release {release}"
+            )
+        bad = np.zeros(found.num_rows, bool)
+        for name in flags:
+            bad |= found.column(name).fill_null(True).to_numpy(zero_copy_only=False).astype(bool)
+        kept = found.select(range(6)).rename_columns(["mjd", "band", "flux", "fluxErr", "visit", "detector"])
+        kept = kept.add_column(4, "flag", pa.array(bad))
+        about = ", ".join(flags) or "no flag is published"
+        columns = (
+            mjd, names["band"], names[flux], names[error],
+            ColumnInfo("flag", "boolean", description=f"Whether any of these is set: {about}"),
+            names["visit"], names["detector"],
+        )  # fmt: skip
         ra_deg, dec_deg = place[0].values()
         return LightCurve(
-            release, kind, object_id, float(ra_deg), float(dec_deg), flux_kind, table,
-            tuple(_renamed(c, n) for c, n in zip(columns, table.column_names, strict=True)),
+            release, kind, object_id, float(ra_deg), float(dec_deg), flux_kind, adql, kept,
+            tuple(replace(c, name=n) for c, n in zip(columns, kept.column_names, strict=True)),
         )  # fmt: skip
+
+    @staticmethod
+    def _flux_table(kind: str, flux_kind: str) -> str:
+        if flux_kind in ("dia", "science"):
+            if kind != "DiaObject":
+                raise UsageError(
+                    "detections on difference images belong to a DiaObject: choose one, or forced fluxes"
+                )
+            return "DiaSource"
+        return "ForcedSource" if kind == "Object" else "ForcedSourceOnDiaObject"
 
     def _table(self, identity: Identity, release: str, name: str) -> TableInfo:
         info = self._queries.catalog_for(identity).find_table(f"{release}.{name}")
@@ -348,9 +318,3 @@ class LightCurveService:
                 f"release {release} has no table {name}, so it has no light curves of this kind"
             )
         return info
-
-
-def _renamed(column: ColumnInfo, name: str) -> ColumnInfo:
-    from dataclasses import replace
-
-    return replace(column, name=name)

@@ -33,7 +33,10 @@ _VERSION = 1
 _SOFTENING = 0.1
 
 
-def _limits(values: NDArray[Any], wanted: str | float) -> tuple[float, float]:
+def _limits(values: NDArray[Any], wanted: str | float | tuple[float, float]) -> tuple[float, float]:
+    if isinstance(wanted, tuple):
+        low, high = wanted
+        return (low, high) if high > low else (low, low + 1.0)
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return 0.0, 1.0

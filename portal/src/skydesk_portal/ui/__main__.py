@@ -13,6 +13,7 @@ from skydesk_portal.config import load_config
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.factory import create_factory
 from skydesk_portal.log import configure_logging
+from skydesk_portal.pipeline.pixels import load_middleware
 from skydesk_portal.services import brushing
 from skydesk_portal.ui.app import create_app
 from skydesk_portal.ui.gate import OAuthSettings
@@ -27,8 +28,7 @@ _WARM_AFTER_S = 20.0
 def _warm() -> None:
     """Compile kernels and import the middleware before somebody waits for them, but after the platform has started."""
     brushing.warm()
-    import lsst.daf.butler
-    import lsst.images  # noqa: F401 - imported for its cost alone
+    load_middleware()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,188 +1,359 @@
-"""The plot of a light curve; folding and the change of units happen in the browser."""
+"""The plot of light curves; folding, dragging the period and the change of units happen in the browser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import panel as pn
-from bokeh.models import ColumnDataSource, HoverTool, Legend, LegendItem, Range1d
+from bokeh.events import SelectionGeometry
+from bokeh.models import (
+    BoxSelectTool,
+    ColumnDataSource,
+    CustomJSTickFormatter,
+    HoverTool,
+    Legend,
+    LegendItem,
+    LinearAxis,
+    Range1d,
+)
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from skydesk_portal.services.lightcurves import LightCurve, to_ab_magnitude
+from skydesk_portal.models.photometry import Photometry, band_order
+from skydesk_portal.services.lightcurve_colours import ColourCurve
+from skydesk_portal.services.lightcurves import find_limits, to_ab_magnitude
 from skydesk_portal.ui.plots import band_style, make_figure
+from skydesk_portal.ui.shell import asset_text
 
 __all__ = ["LightCurvePlot"]
 
-# Two cycles are drawn when folded. The y range covers 98 % of the points so that one wild epoch does not hide the rest.
-_DRAW = """
-const p = period.value * (1 + fine.value / 100), folded = fold.value === 'phase' && p > 0, mag = unit.value === 'AB magnitude';
-let ys = [], xs = [];
-for (let n = 0; n < bases.length; n++) {
-  const b = bases[n].data, x = [], y = [], lo = [], hi = [];
-  const value = mag ? b.mag : b.flux, error = mag ? b.magErr : b.fluxErr;
-  for (let cycle = 0; cycle < (folded ? 2 : 1); cycle++) {
-    for (let i = 0; i < b.mjd.length; i++) {
-      let at = b.mjd[i];
-      if (folded) { at = (at - zero) / p; at = at - Math.floor(at) + cycle; }
-      x.push(at); y.push(value[i]); lo.push(value[i] - error[i]); hi.push(value[i] + error[i]);
-      xs.push(at); if (Number.isFinite(value[i])) ys.push(value[i]);
-    }
-  }
-  drawn[n].data = {x: x, y: y, lo: lo, hi: hi};
-}
-ys.sort((a, b) => a - b);
-if (ys.length) {
-  const low = ys[Math.floor(0.01 * (ys.length - 1))], high = ys[Math.ceil(0.99 * (ys.length - 1))];
-  const pad = 0.12 * (high - low) || 0.1 * Math.abs(high) || 1;
-  plot.y_range.start = mag ? high + pad : low - pad;
-  plot.y_range.end = mag ? low - pad : high + pad;
-}
-if (folded) { plot.x_range.start = -0.05; plot.x_range.end = 2.05; }
-else { const a = Math.min(...xs), z = Math.max(...xs), pad = 0.03 * (z - a) || 1;
-       plot.x_range.start = a - pad; plot.x_range.end = z + pad; }
-xaxis.axis_label = folded ? 'Phase (period ' + p.toPrecision(7) + ' d)' : 'Time (MJD, TAI)';
-yaxis.axis_label = mag ? 'AB magnitude' : 'Flux density (nJy)';
+# TAI has been 37 s ahead of UTC since 2017 and the Julian date of the Unix epoch is MJD 40587.
+_UTC = "return new Date((tick - 40587) * 86400000 - 37000).toISOString().slice(0, 16).replace('T', ' ');"
+_MOVES = ("moves the plot", "changes the period", "chooses a time range")
+_FLAGGED = "flagged points"
+# The plot's own tool saves PNG.
+_SAVE_SVG = """
+Bokeh.index.find_one(plot).export('svg').to_blob().then((blob) => {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(blob); link.download = 'lightcurve.svg'; link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+});
 """
+_COLOUR_SIGNS = "●■▲◆★"
+_COLOUR_STYLES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 
 
 class LightCurvePlot:
-    """Points of all bands with errors, in time or phase, as flux or magnitude.
+    """Points of all bands with errors and limits, in time or phase, as flux or magnitude.
 
     Parameters
     ----------
-    curve
-        What to draw.
+    curves
+        What to draw; the first is what the page is about, the others are drawn hollow.
     dark
         Whether the page is dark.
     on_pick
-        Called with the row of a clicked point.
+        Called with the row of a clicked point of the first curve.
+    on_brush
+        Called with the rows of the first curve in a chosen range of time, and its ends in MJD.
     """
 
-    def __init__(self, curve: LightCurve, dark: bool, on_pick: Callable[[int], None]) -> None:
-        self._curve = curve
+    def __init__(
+        self,
+        curves: Sequence[Photometry],
+        dark: bool,
+        on_pick: Callable[[int], None],
+        on_brush: Callable[[list[int], float, float], None],
+    ) -> None:
+        self._curves = curves
         self._dark = dark
         self._on_pick = on_pick
-        self._rows: list[NDArray[np.intp]] = []
+        self._on_brush = on_brush
+        self._groups: list[tuple[int, str, bool, NDArray[np.intp]]] = []
         self._bases: list[ColumnDataSource] = []
         self._drawn: list[ColumnDataSource] = []
+        self._limits: list[ColumnDataSource] = []
+        self._renderers: list[list[Any]] = []
+        self._colour_bases: list[ColumnDataSource] = []
+        self._colour_drawn: list[ColumnDataSource] = []
+        times = np.concatenate([c.mjd[np.isfinite(c.mjd)] for c in curves]) if curves else np.zeros(0)
+        self._first, self._last = (float(times.min()), float(times.max())) if times.size else (0.0, 1.0)
+        self._span = max(self._last - self._first, 1e-6)
+        bands = sorted({b for c in curves for b in c.bands}, key=band_order)
         self.unit = pn.widgets.Select(name="Axis", options=["flux", "AB magnitude"], width=130)
         self.against = pn.widgets.Select(name="Against", options=["time", "phase"], width=100)
         self.period = pn.widgets.FloatInput(
-            name="Period (days)", value=1.0, start=1e-4, step=0.001, width=140
+            name="Period (days)", value=1.0, start=1e-5, step=0.001, width=140
+        )
+        self.epoch = pn.widgets.FloatInput(
+            name="Epoch of phase 0 (MJD)", value=round(self._first, 5), width=170
         )
         self.fine = pn.widgets.FloatSlider(
-            name="Fine tuning (%)", start=-2, end=2, step=0.001, value=0, format="0.000", width=240
+            name="Fine tuning (cycles)", start=-3, end=3, step=0.005, value=0, format="0.000",
+            width=250,
+        )  # fmt: skip
+        self.drag = pn.widgets.Select(name="Dragging", options=list(_MOVES), width=170)
+        self.bands = pn.widgets.CheckBoxGroup(name="Bands", options=bands, value=list(bands), inline=True)
+        self.flagged = pn.widgets.CheckBoxGroup(
+            name="Doubtful", options=[_FLAGGED], value=[_FLAGGED], inline=True
         )
+        self.save_svg = pn.widgets.Button(name="Save as SVG", width=120, align="end")
+        self.colour_figure = make_figure(dark, 200, "wheel_zoom,box_zoom,reset,save")
         self.view = self._build()
+        self.bands.param.watch(self._toggle, "value")
+        self.flagged.param.watch(self._toggle, "value")
+        self.drag.param.watch(self._set_tool, "value")
 
     @property
     def controls(self) -> tuple[pn.widgets.Widget, ...]:
         """Widgets that change the plot."""
-        return self.unit, self.against, self.period, self.fine
+        return self.unit, self.against, self.period, self.epoch, self.fine, self.drag
 
-    def fold(self, period_day: float) -> None:
-        """Fold at a period."""
+    @property
+    def choices(self) -> tuple[pn.widgets.Widget, ...]:
+        """Widgets that choose what is drawn."""
+        return self.bands, self.flagged, self.save_svg
+
+    @property
+    def show_flagged(self) -> bool:
+        """Whether flagged points are drawn."""
+        return bool(self.flagged.value)
+
+    @show_flagged.setter
+    def show_flagged(self, shown: bool) -> None:
+        self.flagged.value = [_FLAGGED] if shown else []
+
+    def fold(self, period_day: float, epoch_mjd: float | None = None) -> None:
+        """Fold at a period, and at an epoch if one is known."""
         self.fine.value = 0
-        self.period.value = round(period_day, 7)
+        if epoch_mjd is not None:
+            self.epoch.value = round(epoch_mjd, 6)
+        self.period.value = round(period_day, 9)
         self.against.value = "phase"
 
     def mark(self, row: int) -> None:
-        """Mark the point of a row."""
-        for rows, drawn in zip(self._rows, self._drawn, strict=True):
-            drawn.selected.indices = [int(n) for n in np.flatnonzero(rows == row)]
+        """Mark the point of a row of the first curve."""
+        for (which, _, _, rows), drawn in zip(self._groups, self._drawn, strict=True):
+            drawn.selected.indices = [int(n) for n in np.flatnonzero(rows == row)] if which == 0 else []
+
+    def show_colours(self, colours: Sequence[ColourCurve]) -> None:
+        """Draw colour curves below the light curve; none hides the lower plot."""
+        for n, (base, drawn) in enumerate(zip(self._colour_bases, self._colour_drawn, strict=True)):
+            c = colours[n] if n < len(colours) else None
+            empty = np.zeros(0)
+            mjd, colour, error = (c.mjd, c.colour, c.error) if c else (empty, empty, empty)
+            base.data = {"mjd": mjd, "colour": colour, "error": error}
+            x = self._place(mjd)
+            y, e = (np.tile(a, x.size // max(a.size, 1)) for a in (colour, error))
+            drawn.data = {"x": x, "y": y, "low": y - e, "high": y + e}
+        shown = [c for c in colours if c.mjd.size]
+        names = [f"{sign} {c.label}" for sign, c in zip(_COLOUR_SIGNS, colours, strict=False)]
+        self.colour_figure.yaxis.axis_label = f"{', '.join(names)} (mag)"
+        if bool(shown) != bool(self._lower.objects):
+            pane = pn.pane.Bokeh(self.colour_figure, sizing_mode="stretch_width", height=200)
+            self._lower.objects = [pane] if shown else []
+
+    def _place(self, mjd: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Place times as the browser's code does: as they are, or twice by phase."""
+        period_day = self.period.value
+        if self.against.value != "phase" or not period_day:
+            return mjd
+        frequency = 1 / float(period_day) + float(self.fine.value or 0.0) / self._span
+        phase = ((mjd - float(self.epoch.value or 0.0)) * frequency) % 1
+        return np.concatenate([phase, phase + 1])
 
     def _build(self) -> pn.Column:
-        curve = self._curve
-        plot = make_figure(self._dark, 400, "pan,wheel_zoom,box_zoom,reset,save,tap")
-        items: list[LegendItem] = []
-        points = []
-        flagged = curve.array("flag").astype(bool)
-        bands = curve.array("band").astype(str)
-        for band in curve.bands:
-            for bad in (False, True):
-                chosen = np.flatnonzero((bands == band) & (flagged == bad))
-                if chosen.size:
-                    symbols, errors = self._add_band(plot, band, bad, chosen)
-                    points.append(symbols)
-                    label = f"{band}, flagged" if bad else band
-                    items.append(LegendItem(label=f"{label} ({chosen.size})", renderers=[symbols, errors]))
-        ink, surface = ("#e3e9f1", "#161e29") if self._dark else ("#1b2430", "#ffffff")
-        legend = Legend(items=items, orientation="horizontal", label_text_color=ink, border_line_color=None)
-        legend.background_fill_color = surface
-        legend.click_policy = "hide"
-        plot.add_layout(legend, "above")
-        plot.add_tools(HoverTool(renderers=points, tooltips=[("x", "@x{0.00000}"), ("y", "@y{0.0000}")]))
+        plot = self._figure = make_figure(self._dark, 420, "pan,wheel_zoom,box_zoom,reset,save,tap")
+        # Both plots begin at the same place, so that their times lie above each other.
+        plot.min_border_left = self.colour_figure.min_border_left = 84
+        self._brush = BoxSelectTool(dimensions="width", persistent=True)
+        plot.add_tools(self._brush)
+        plot.on_event(SelectionGeometry, self._brushed)
+        self._add_points(plot)
         self._set_ranges(plot)
-        self._connect(plot)
+        utc = LinearAxis(axis_label="Date (UTC)", formatter=CustomJSTickFormatter(code=_UTC))
+        for name in ("axis_label_text_color", "major_label_text_color", "axis_line_color", "major_tick_line_color",
+                     "minor_tick_line_color", "axis_label_text_font_style", "major_label_text_font_size"):  # fmt: skip
+            setattr(utc, name, getattr(plot.xaxis[0], name))
+        self._time_axis = plot.xaxis[0]
+        plot.add_layout(utc, "above")
+        self._add_colours(plot)
+        self._upper = pn.pane.Bokeh(plot, sizing_mode="stretch_width", height=420)
+        self._connect(plot, utc)
+        first = self._curves[0]
         summary = (
-            f"Light curve of {curve.kind} {curve.object_id}: {curve.table.num_rows} epochs in {', '.join(curve.bands)}. "
+            f"Light curve of {first.label}: {first.mjd.size} epochs in {', '.join(first.bands)}"
+            f"{' beside ' + ', '.join(c.label for c in self._curves[1:]) if len(self._curves) > 1 else ''}. "
+            "Arrows are limits of 3 standard deviations, hollow crossed points are flagged. "
             "The table below holds the same numbers."
         )
+        self._lower = pn.Column(sizing_mode="stretch_width", margin=0)
         return pn.Column(
-            pn.pane.Bokeh(plot, sizing_mode="stretch_width", height=400),
+            self._upper,
+            self._lower,
             pn.pane.HTML(f"<p class='soft' role='note'>{summary}</p>", sizing_mode="stretch_width"),
             sizing_mode="stretch_width",
         )
 
-    def _add_band(self, plot: figure, band: str, bad: bool, chosen: NDArray[np.intp]) -> tuple[Any, Any]:
-        """Add one band's good or flagged points; returns the renderers of points and errors."""
-        number = {n: self._curve.array(n)[chosen].astype(float) for n in ("mjd", "flux", "fluxErr")}
-        number["mag"], number["magErr"] = to_ab_magnitude(number["flux"], number["fluxErr"])
-        x, y, e = number["mjd"], number["flux"], number["fluxErr"]
-        drawn = ColumnDataSource({"x": x, "y": y, "lo": y - e, "hi": y + e})
-        which = len(self._drawn)
-        drawn.selected.on_change("indices", lambda _attribute, _old, new: self._tapped(which, new))
-        self._rows.append(chosen)
-        self._bases.append(ColumnDataSource(number))
+    def _add_points(self, plot: figure) -> None:
+        items: list[LegendItem] = []
+        labels: list[str] = []
+        points = []
+        for which, curve in enumerate(self._curves):
+            for band in curve.bands:
+                for bad in (False, True):
+                    chosen = np.flatnonzero((curve.band == band) & (curve.flag == bad))
+                    if chosen.size:
+                        drawn = self._add_group(plot, which, band, bad, chosen)
+                        points.append(drawn[0])
+                        label = f"{band}, flagged" if bad else band
+                        label = f"{label} of {curve.label}" if which else label
+                        labels.append(f"{label} ({chosen.size})")
+                        items.append(LegendItem(label=labels[-1], renderers=drawn))
+        ink, surface = ("#e3e9f1", "#161e29") if self._dark else ("#1b2430", "#ffffff")
+        # A legend that is wider than the plot would widen the page.
+        longest = max(map(len, labels), default=1)
+        columns = min(max(100 // (longest + 6), 1), 8)
+        legend = Legend(
+            items=items, orientation="horizontal", ncols=columns, label_text_color=ink, border_line_color=None
+        )
+        legend.background_fill_color = surface
+        legend.click_policy = "hide"
+        plot.add_layout(legend, "above")
+        plot.add_tools(HoverTool(renderers=points, tooltips=[("x", "@x{0.00000}"), ("y", "@y{0.0000}")]))
+
+    def _add_group(
+        self, plot: figure, which: int, band: str, bad: bool, chosen: NDArray[np.intp]
+    ) -> list[Any]:
+        """Add the good or flagged points of one band of one curve; returns the renderers, the points first."""
+        curve = self._curves[which]
+        mjd, flux, error = (a[chosen].astype(float) for a in (curve.mjd, curve.flux_njy, curve.error_njy))
+        magnitude, spread = to_ab_magnitude(flux, error)
+        limit = find_limits(flux, error)
+        faint = np.isfinite(limit)
+        magnitude[faint] = spread[faint] = np.nan
+        base = {
+            "mjd": mjd,
+            "flux": flux,
+            "fluxErr": error,
+            "mag": magnitude,
+            "magErr": spread,
+            "limit": limit,
+        }
+        drawn = ColumnDataSource({"x": mjd, "y": flux, "lo": flux - error, "hi": flux + error})
+        limits = ColumnDataSource({"x": [], "y": [], "text": []})
+        at = len(self._drawn)
+        drawn.selected.on_change("indices", lambda _attribute, _old, new: self._selected(at, new))
+        self._groups.append((which, band, bad, chosen))
+        self._bases.append(ColumnDataSource(base))
         self._drawn.append(drawn)
+        self._limits.append(limits)
         style = band_style(band, self._dark)
         errors = plot.segment(
             "x", "lo", "x", "hi", source=drawn, line_color=style.colour, line_alpha=0.3 if bad else 0.75
         )
+        hollow = bad or which > 0
         symbols = plot.scatter(
             "x",
             "y",
             source=drawn,
             marker=style.marker,
-            size=9,
+            size=9 + 2 * which,
             fill_color=style.colour,
-            fill_alpha=0.1 if bad else 0.9,
+            fill_alpha=0.2 if hollow else 0.9,
             line_color=style.colour if self._dark else "#000000",
-            line_width=0.8,
-            nonselection_fill_alpha=0.3,
+            line_width=1.6 if which else 0.8,
+            nonselection_fill_alpha=0.1 if hollow else 0.3,
             nonselection_line_alpha=0.4,
         )
-        return symbols, errors
+        arrows = plot.text(
+            "x", "y", text="text", source=limits, text_color=style.colour, text_align="center", text_baseline="top",
+            text_font_size="17px",
+        )  # fmt: skip
+        renderers = [symbols, errors, arrows]
+        if bad:
+            renderers.append(
+                plot.scatter(
+                    "x", "y", source=drawn, marker="x", size=9, line_color=style.colour, line_alpha=0.8
+                )
+            )
+        self._renderers.append(renderers)
+        return renderers
+
+    def _add_colours(self, plot: figure) -> None:
+        self.colour_figure.x_range = plot.x_range
+        self.colour_figure.xaxis.visible = False
+        for colour, marker in zip(
+            _COLOUR_STYLES, ("circle", "square", "triangle", "diamond", "star"), strict=True
+        ):
+            base = ColumnDataSource({"mjd": [], "colour": [], "error": []})
+            drawn = ColumnDataSource({"x": [], "y": [], "low": [], "high": []})
+            self.colour_figure.segment("x", "low", "x", "high", source=drawn, line_color=colour)
+            self.colour_figure.scatter("x", "y", source=drawn, marker=marker, size=8, color=colour)
+            self._colour_bases.append(base)
+            self._colour_drawn.append(drawn)
 
     def _set_ranges(self, plot: figure) -> None:
         """Set what the browser's code sets on every change, for the first look."""
-        mjd, flux = self._curve.array("mjd"), self._curve.array("flux").astype(float)
+        flux = np.concatenate([c.flux_njy for c in self._curves])
         finite = flux[np.isfinite(flux)]
         low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 1.0)
         pad = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
-        margin = 0.03 * float(np.ptp(mjd)) or 1.0
-        plot.x_range = Range1d(float(mjd.min()) - margin, float(mjd.max()) + margin)
+        margin = 0.03 * (self._last - self._first) or 1.0
+        plot.x_range = Range1d(self._first - margin, self._last + margin)
         plot.y_range = Range1d(float(low - pad), float(high + pad))
         plot.xaxis.axis_label = "Time (MJD, TAI)"
         plot.yaxis.axis_label = "Flux density (nJy)"
 
-    def _connect(self, plot: figure) -> None:
-        arguments = {
+    def _connect(self, plot: figure, utc: LinearAxis) -> None:
+        arguments: dict[str, Any] = {
             "bases": self._bases,
             "drawn": self._drawn,
+            "limits": self._limits,
+            "colour_bases": self._colour_bases,
+            "colour_drawn": self._colour_drawn,
             "plot": plot,
-            "zero": float(np.nanmin(self._curve.array("mjd"))),
-            "xaxis": plot.xaxis[0],
+            "span": self._span,
+            "xaxis": self._time_axis,
             "yaxis": plot.yaxis[0],
-            **dict(zip(("unit", "fold", "period", "fine"), self.controls, strict=True)),
+            "utc": utc,
+            **dict(zip(("unit", "against", "period", "epoch", "fine", "drag"), self.controls, strict=True)),
         }
-        for widget in self.controls:
-            widget.jscallback(args=arguments, value=_DRAW)
+        code = asset_text("lightcurve_fold.js")
+        for widget in (self.unit, self.against, self.period, self.epoch, self.fine):
+            widget.jscallback(args=arguments, value=code)
+        self.save_svg.jscallback(args={"plot": plot}, clicks=_SAVE_SVG)
+        # One callback a call: Panel takes the last event of several.
+        for event in ("panstart", "pan", "panend"):
+            self._upper.jscallback(args=arguments, **{f"event:{event}": code})
 
-    def _tapped(self, which: int, indices: list[int]) -> None:
-        if indices:
-            rows = self._rows[which]
+    def _set_tool(self, _event: Any) -> None:
+        toolbar = self._figure.toolbar
+        wanted = {_MOVES[0]: "PanTool", _MOVES[2]: "BoxSelectTool"}.get(self.drag.value)
+        toolbar.active_drag = next((t for t in self._figure.tools if type(t).__name__ == wanted), None)
+
+    def _toggle(self, _event: Any) -> None:
+        for (_, band, bad, _), renderers in zip(self._groups, self._renderers, strict=True):
+            for renderer in renderers:
+                renderer.visible = band in self.bands.value and (self.show_flagged or not bad)
+
+    def _selected(self, at: int, indices: list[int]) -> None:
+        which, _, _, rows = self._groups[at]
+        if which == 0 and indices and self.drag.value != _MOVES[2]:
             self._on_pick(int(rows[indices[0] % rows.size]))
+
+    def _brushed(self, event: SelectionGeometry) -> None:
+        """Answer to a box that was drawn over a range of time, or of phase when folded."""
+        box = event.geometry
+        if not event.final or box is None or box["type"] != "rect":
+            return
+        low, high = sorted((float(box["x0"]), float(box["x1"])))
+        first = self._curves[0]
+        at = first.mjd
+        x = self._place(at)
+        inside = ((x >= low) & (x <= high)).reshape(-1, at.size).any(axis=0)
+        rows = [int(n) for n in np.flatnonzero(inside)]
+        if rows:
+            self._on_brush(rows, float(at[rows].min()), float(at[rows].max()))

@@ -1,0 +1,64 @@
+"""Plain HTTP behind the Light curves page: stamps of epochs as pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from skydesk_portal.exceptions import ForbiddenError
+from skydesk_portal.models.identity import Identity
+from skydesk_portal.pipeline.pixels import PixelStore
+from skydesk_portal.services.lightcurve_stamps import draw_stamp
+from skydesk_portal.services.soda import SodaService
+from skydesk_portal.ui.gate import PREFIX
+
+if TYPE_CHECKING:
+    from skydesk_portal.ui.app import PortalServices
+
+__all__ = ["create_lightcurve_router", "stamp_address"]
+
+_LARGEST_PIXELS = 4_000_000
+
+
+def stamp_address(
+    release: str, dataset_id: str, ra_deg: float, dec_deg: float, size_arcsec: float, like: str | None = None
+) -> str:
+    """Return the address of a stamp (ICRS degrees, width in arcsec), as bright as that of another image."""
+    return (
+        f"{PREFIX}/lightcurve/stamp/{release}/{dataset_id}.png"
+        f"?ra={ra_deg:.7f}&amp;dec={dec_deg:.7f}&amp;size={size_arcsec:g}"
+        f"{'&amp;like=' + like if like else ''}"
+    )
+
+
+def create_lightcurve_router(services: PortalServices) -> APIRouter:
+    """Make the routes.
+
+    Parameters
+    ----------
+    services
+        What they work with.
+    """
+    router = APIRouter(prefix=f"{PREFIX}/lightcurve")
+    soda = SodaService(services.releases, PixelStore(_LARGEST_PIXELS), services.queries)
+
+    @router.get("/stamp/{release}/{dataset_id}.png")
+    async def read_stamp(
+        request: Request,
+        release: str,
+        dataset_id: str,
+        ra: float,
+        dec: float,
+        size: float = 20.0,
+        like: str | None = None,
+    ) -> Response:
+        who: Identity = request.scope["state"]["identity"]
+        if "read:image" not in who.scopes:
+            raise ForbiddenError("your token does not have the scope read:image")
+        content = await run_in_threadpool(draw_stamp, soda, who, release, dataset_id, (ra, dec), size, like)
+        # Images of a release never change.
+        return Response(content, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
+
+    return router
