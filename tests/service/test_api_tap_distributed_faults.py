@@ -19,7 +19,7 @@ import pytest
 from pyspark.errors import AnalysisException
 from pyspark.errors.exceptions.connect import SparkConnectException
 
-from skydesk_portal.exceptions import ConfigError, QueryTimeoutError, UpstreamError
+from skydesk_portal.exceptions import QueryTimeoutError, UpstreamError
 from skydesk_portal.factory import create_factory
 from skydesk_portal.models.identity import SCOPES, Identity
 from skydesk_portal.storage.spark_connection import SparkConnection
@@ -186,19 +186,6 @@ def test_without_a_cluster_what_the_indexes_know_goes_on(
     with pytest.raises(UpstreamError, match="does not answer; queries by position or identifier go on"):
         tap.run_query(ANN, "SELECT band, COUNT(*) AS n FROM demo.ForcedSource GROUP BY band")
     factory.close()
-
-
-@pytest.mark.parametrize("url", ["sc://db.example:15002", "sc://10.0.0.7:15002/"])
-def test_a_token_does_not_travel_in_the_open(
-    spark_cluster: SparkCluster, synthetic_home: Path, tmp_path: Path, url: str
-) -> None:
-    settings = distribute(spark_cluster, tmp_path, 0)
-    assert settings.portal.distributed is not None
-    open_way = settings.portal.distributed.model_copy(update={"url": url})
-    portal = settings.portal.model_copy(update={"distributed": open_way})
-    factory = create_factory(settings.model_copy(update={"portal": portal}), FakeIdentityClient(IDENTITIES))
-    with pytest.raises(ConfigError, match="put TLS before it"):
-        factory.create_tap_service().catalog_for(ANN)
 
 
 @pytest.mark.soak

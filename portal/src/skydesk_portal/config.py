@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from skydesk_portal.exceptions import ConfigError
 
@@ -62,6 +71,14 @@ class DistributedConfig(BaseModel):
 
     local_rows: NonNegativeInt = 5_000_000
     """A query that need not look at more rows of a table than this stays with the indexed engine."""
+
+    @field_validator("url")
+    @classmethod
+    def _keep_token_private(cls, url: str) -> str:
+        here = urlsplit(url).hostname in {"127.0.0.1", "localhost"}
+        if not here and not url.endswith("use_ssl=true"):
+            raise ValueError("it is another machine: put TLS before the server and add /;use_ssl=true")
+        return url
 
 
 class PortalConfig(BaseModel):

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from skydesk_portal.exceptions import PortalError, UpstreamError
 from skydesk_portal.log import get_logger
@@ -15,7 +14,7 @@ from skydesk_portal.storage.spark_sql import FILE_COLUMN
 if TYPE_CHECKING:
     from pyspark.sql.connect.session import SparkSession
 
-__all__ = ["AWAY", "SparkConnection", "is_private"]
+__all__ = ["AWAY", "SparkConnection"]
 
 AWAY = "the distributed engine of this release does not answer; queries by position or identifier go on"
 """What people are told when there is no server."""
@@ -30,7 +29,6 @@ _SETTINGS = {
     "spark.sql.execution.topKSortFallbackThreshold": "10000",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
 }
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _LOST = (
     "UNAVAILABLE",
     "DEADLINE_EXCEEDED",
@@ -159,8 +157,3 @@ def _release(session: SparkSession) -> None:
         session.client.release_session()
     with suppress(Exception):
         session.client.close()
-
-
-def is_private(url: str) -> bool:
-    """Tell whether nobody on the way to a server reads what is sent: it is on this machine, or TLS is asked for."""
-    return urlsplit(url).hostname in _LOOPBACK or "use_ssl=true" in url.lower()

@@ -9,12 +9,11 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from skydesk_portal.config import DistributedConfig
-from skydesk_portal.exceptions import ConfigError
 from skydesk_portal.models.tables import ColumnInfo
 from skydesk_portal.pipeline.releases import describe_parquet
 from skydesk_portal.storage.routed_engine import DistributedTables
 from skydesk_portal.storage.routing import RoutedTable
-from skydesk_portal.storage.spark_connection import SparkConnection, is_private
+from skydesk_portal.storage.spark_connection import SparkConnection
 from skydesk_portal.storage.spark_engine import SparkEngine
 from skydesk_portal.storage.spark_sql import SparkTable
 
@@ -66,16 +65,7 @@ def open_spark(
     -------
     DistributedTables
         The engine and its tables.
-
-    Raises
-    ------
-    ConfigError
-        If the token would travel where others can read it.
     """
-    if not is_private(config.url):
-        raise ConfigError(
-            f"portal.distributed.url: {config.url} is another machine: put TLS before it and add /;use_ssl=true"
-        )
     folders: dict[tuple[str, ...], tuple[str, SparkTable]] = {}
     routed: dict[tuple[str, ...], RoutedTable] = {}
     for release in releases:
