@@ -13,7 +13,6 @@ from astropy.wcs import WCS
 from starlette.testclient import TestClient
 from support.portal import make_portal
 
-from skydesk_core.release.testing import make_synthetic_release
 from skydesk_core.release.wcsfit import evaluate_wcs
 from skydesk_portal.exceptions import TooLargeError
 from skydesk_portal.models.identity import Identity
@@ -30,7 +29,6 @@ BEN = {"authorization": "Bearer token-of-ben"}
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own-fits")
     (folder / "releases").mkdir()
-    make_synthetic_release(folder / "releases" / "demo")
     return folder
 
 
