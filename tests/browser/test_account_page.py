@@ -6,8 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from skydesk_portal.models.identity import SCOPES
-from tests.browser.test_jobs_page import ANNA
-from tests.support.pages import Pages, open_context
+from tests.support.pages import ANNA, Pages, open_context
 
 
 @pytest.fixture

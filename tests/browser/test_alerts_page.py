@@ -10,8 +10,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from skydesk_portal.services.alerts import AlertFormat
-from tests.browser.test_jobs_page import ANNA
-from tests.support.pages import Pages
+from tests.support.pages import ANNA, Pages
 
 
 @pytest.fixture(scope="module")

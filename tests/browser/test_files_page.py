@@ -5,8 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_jobs_page import ANNA
-from tests.support.pages import Pages, open_context
+from tests.support.pages import ANNA, Pages, open_context
 
 CSV = "name,ra,dec\n" + "".join(f"star {n},{53 + n / 100},{-28 - n / 100}\n" for n in range(12))
 

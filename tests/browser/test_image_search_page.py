@@ -8,8 +8,7 @@ from playwright.sync_api import expect
 
 from skydesk_portal.exceptions import UsageError
 from skydesk_portal.ui.image_query import ImageQuery, parse_instant, write_query
-from tests.browser.test_jobs_page import ANNA
-from tests.support.pages import Pages
+from tests.support.pages import ANNA, Pages
 
 
 @pytest.fixture(scope="module")

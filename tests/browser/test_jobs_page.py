@@ -5,12 +5,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from skydesk_portal.models.identity import SCOPES, Identity
 from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.uws.runner import JobRunner
-from tests.support.pages import Pages
+from tests.support.pages import ANNA, Pages
 
-ANNA = Identity("anna", frozenset(SCOPES))
 QUERY = "SELECT TOP 7 objectId, coord_ra FROM maps.Object"
 
 

@@ -15,13 +15,11 @@ from starlette.testclient import TestClient
 from skydesk_core.release.testing import make_scene
 from skydesk_core.release.testing_images import SKYMAP, SyntheticRepo
 from skydesk_core.release.writer import ReleaseBuilder
-from skydesk_portal.models.identity import SCOPES, Identity
+from skydesk_portal.models.identity import Identity
 from skydesk_portal.services.find import FindService
 from skydesk_portal.services.find_names import NameResolver
-from tests.support.pages import Pages
+from tests.support.pages import ANNA, Pages
 from tests.support.portal import make_portal
-
-WHO = Identity("anna", frozenset(SCOPES))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +65,7 @@ def test_identifiers_lead_to_their_pages(pages_client: TestClient, rows, pages_h
 
 
 def test_visits_and_patches_lead_to_images(pages_client: TestClient, pages_home) -> None:
-    who, tap = WHO, Pages("http://testserver", pages_home).factory.create_tap_service()
+    who, tap = ANNA, Pages("http://testserver", pages_home).factory.create_tap_service()
     images = tap.run_query(who, "SELECT * FROM ivoa.ObsCore").table.to_pylist()
     visit = next(row for row in images if row["dataset_type"] == "visit_image")
     page, fields = go(pages_client, f"{visit['lsst_visit']},{visit['lsst_detector']}")
@@ -104,8 +102,8 @@ def test_what_is_ambiguous_unknown_or_wrong_leads_to_the_choice(pages_client: Te
 
 def test_findings_say_what_was_looked_for(pages_home) -> None:
     service = Pages("http://testserver", pages_home).factory.create_find_service()
-    assert "object" in service.find(WHO, "object 987654321987").remarks[0]
-    assert "portal.name_resolver" in service.find(WHO, "M 31").remarks[0]
+    assert "object" in service.find(ANNA, "object 987654321987").remarks[0]
+    assert "portal.name_resolver" in service.find(ANNA, "M 31").remarks[0]
     assert service.find(Identity("nobody"), "visit 1").places == []
 
 
@@ -131,11 +129,11 @@ def movers(tmp_path_factory):
 def test_moving_objects_lead_to_their_detections(movers) -> None:
     service, tap = movers.create_find_service(), movers.create_tap_service()
     for text, wanted in (("2026 ab1", [1, 2]), ("(433) Eros", [3]), ("ssObjectId 72", [3]), ("71", [1, 2])):
-        (place,) = service.find(WHO, text).places
+        (place,) = service.find(ANNA, text).places
         assert place.page == "catalogs"
-        rows = tap.run_query(WHO, dict(place.fields)["query"]).table.column("diaSourceId").to_pylist()
+        rows = tap.run_query(ANNA, dict(place.fields)["query"]).table.column("diaSourceId").to_pylist()
         assert sorted(rows) == wanted
-    assert service.find(WHO, "2026 XX9").places == []
+    assert service.find(ANNA, "2026 XX9").places == []
 
 
 @pytest.fixture
@@ -173,12 +171,12 @@ def test_a_name_service_is_asked_where_one_is_set(name_service, pages_home) -> N
     service = FindService(
         factory.create_release_store(), factory.create_tap_service(), NameResolver(name_service)
     )
-    found = service.find(WHO, "M 31")
+    found = service.find(ANNA, "M 31")
     assert found.places == []
     assert "No image of a release covers M 31, RA 10.68471°, Dec 41.26875°" in found.remarks[0]
-    assert "knows 'Nessie'" in service.find(WHO, "Nessie").remarks[0]
-    assert "cannot be looked up now" in service.find(WHO, "odd").remarks[0]
+    assert "knows 'Nessie'" in service.find(ANNA, "Nessie").remarks[0]
+    assert "cannot be looked up now" in service.find(ANNA, "odd").remarks[0]
     gone = FindService(
         factory.create_release_store(), factory.create_tap_service(), NameResolver("http://127.0.0.1:9/")
     )
-    assert "does not answer" in gone.find(WHO, "M 31").remarks[0]
+    assert "does not answer" in gone.find(ANNA, "M 31").remarks[0]

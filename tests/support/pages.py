@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from starlette.testclient import TestClient
 
 from skydesk_portal.factory import Factory
+from skydesk_portal.models.identity import SCOPES, Identity
 from tests.support.portal import make_portal
 from tests.support.services import free_port
 
@@ -24,7 +25,8 @@ expect.set_options(timeout=45_000)
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
-ANNA = "token-of-anna"
+ANNA_TOKEN = "token-of-anna"
+ANNA = Identity("anna", frozenset(SCOPES))
 SETTINGS = {"files_bytes": 50_000_000, "announcements": ["Maintenance on <b>Monday</b> from 8 to 9 UTC"]}
 
 
@@ -77,7 +79,7 @@ def pages_client(pages_home: Path) -> Iterator[TestClient]:
     """The same Portal's routes in this process, asked by anna; redirects are not followed."""
     url = "http://testserver"
     app, factory = make_portal(pages_home, url)
-    headers = {"authorization": f"Bearer {ANNA}"}
+    headers = {"authorization": f"Bearer {ANNA_TOKEN}"}
     with TestClient(app, base_url=url, headers=headers, follow_redirects=False) as found:
         yield found
     factory.close()
@@ -92,7 +94,7 @@ def pages_browser(chromium: str) -> Iterator[Browser]:
         found.close()
 
 
-def open_context(browser: Browser, token: str = ANNA, **more: object) -> BrowserContext:
+def open_context(browser: Browser, token: str = ANNA_TOKEN, **more: object) -> BrowserContext:
     """Return a fresh session of somebody."""
     settings = {"viewport": {"width": 1400, "height": 900}, **more}
     return browser.new_context(extra_http_headers={"Authorization": f"Bearer {token}"}, **settings)
