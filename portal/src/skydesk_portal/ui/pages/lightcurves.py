@@ -47,7 +47,9 @@ class _Page:
         self.flux = pn.widgets.Select(name="Fluxes", options=["direct", "difference"], width=120)
         self.show = pn.widgets.Button(name="Show", button_type="primary", width=80, align="end")
         self.search = pn.widgets.Button(name="Find the period", width=140, align="end")
-        self.notebook = NotebookButton(services.notebooks, request, "lightcurves", self.as_python)
+        self.notebook = NotebookButton(
+            services.notebooks, request, "lightcurves", self.as_python, align="end"
+        )
         self.message = pn.Column(sizing_mode="stretch_width", margin=0)
         self.about = pn.pane.HTML("", sizing_mode="stretch_width")
         self.picked = pn.pane.HTML("", sizing_mode="stretch_width")
