@@ -28,6 +28,13 @@ def open_in_notebook(page):
     return lab, name
 
 
+def run_all_cells(lab):
+    """Run the open notebook as the person does, by the menu."""
+    expect(lab.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=120_000)
+    lab.get_by_role("menuitem", name="Run", exact=True).click()
+    lab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
 @pytest.fixture
 def files(running_stack):
     with running_stack.client(scopes=["write:files"]) as client:
@@ -53,16 +60,14 @@ def test_a_query_is_opened_in_the_lab_and_gives_its_rows_when_the_person_runs_it
 
     expect(lab.locator(".jp-Notebook .jp-CodeCell")).to_have_count(2)
     expect(lab.locator(".jp-OutputArea-output")).to_have_count(0)
-    expect(lab.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=120_000)
-    lab.get_by_role("menuitem", name="Run", exact=True).click()
-    lab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    run_all_cells(lab)
     output = lab.locator(".jp-OutputArea-output table")
-    expect(output).to_contain_text("objectId", timeout=60_000)
+    expect(output).to_contain_text("objectId", timeout=120_000)
     expect(output).to_contain_text("coord_dec")
     assert "length=7" in lab.locator(".jp-OutputArea-output").last.inner_text()
 
 
-def test_a_light_curve_is_opened_in_the_lab(signed_in_page, running_stack, files):
+def test_a_light_curve_is_opened_in_the_lab_and_plotted(signed_in_page, running_stack, files):
     with running_stack.client() as client:
         rows = client.get(
             "/api/tap/sync",
@@ -72,10 +77,24 @@ def test_a_light_curve_is_opened_in_the_lab(signed_in_page, running_stack, files
     page = signed_in_page
     page.goto(f"{running_stack.url}/portal/app/lightcurves?release=demo&object={number}")
     expect(page.get_by_role("heading", name=f"Object {number}")).to_be_visible(timeout=60_000)
-    _, name = open_in_notebook(page)
+    lab, name = open_in_notebook(page)
     written = nbformat.reads(files.get(NOTEBOOKS + name).text, as_version=4)
     nbformat.validate(written)
     assert f"platform.light_curve({number}, release='demo', difference=False)" in written.cells[2].source
+    run_all_cells(lab)
+    expect(lab.locator(".jp-OutputArea-output img")).to_be_visible(timeout=120_000)
+
+
+def test_an_image_is_opened_in_the_lab_and_shown_there(signed_in_page, running_stack):
+    page = signed_in_page
+    page.goto(f"{running_stack.url}/portal/app/images?release=demo&kind=deep_coadd")
+    page.wait_for_selector(".viewer[data-drawn][data-image]")
+    number = page.locator(".viewer").get_attribute("data-image")
+    lab, _ = open_in_notebook(page)
+    run_all_cells(lab)
+    frame = lab.frame_locator("iframe[src*='/portal/app/images']")
+    expect(frame.locator(f".viewer[data-image='{number}']")).to_be_visible(timeout=120_000)
+    expect(lab.locator(".jp-OutputArea-output").filter(has_text="Traceback")).to_have_count(0)
 
 
 CELLS = (
@@ -114,9 +133,7 @@ def test_image_view_and_table_work_inside_cells_and_obey_the_kernel(signed_in_pa
     lab.on("console", lambda m: complaints.append(m.text) if "Content Security Policy" in m.text else None)
     lab.set_default_timeout(120_000)
     lab.goto(f"{running_stack.url}/nb/hub/user-redirect/lab/tree/frames.ipynb")
-    expect(lab.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=120_000)
-    lab.get_by_role("menuitem", name="Run", exact=True).click()
-    lab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    run_all_cells(lab)
 
     image = lab.frame_locator("iframe[src*='/portal/app/images']")
     expect(image.locator(".viewer[data-image]")).to_be_visible(timeout=120_000)

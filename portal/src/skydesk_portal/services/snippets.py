@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-__all__ = ["light_curve_cells", "query_cells"]
+__all__ = ["image_cells", "light_curve_cells", "query_cells"]
 
 _HEAD = "from skydesk_lab import client\n\nplatform = client.Platform()"
+
+
+def image_cells(release: str, dataset_id: str) -> tuple[str, ...]:
+    """Return cells that read an image of a release and show it.
+
+    Parameters
+    ----------
+    release
+        Name of the release.
+    dataset_id
+        Butler identifier (UUID).
+    """
+    read = (
+        "import uuid\n\nfrom lsst.daf.butler import Butler\n\n"
+        f"butler = Butler.from_config({_literal(release)})\n"
+        f"ref = butler.get_dataset(uuid.UUID({_literal(dataset_id)}))\n"
+        "image = butler.get(ref)\nimage"
+    )
+    show = f"view = client.ImageView({_literal(release)}, {_literal(dataset_id)})\nview"
+    return ("from skydesk_lab import client", read, show)
 
 
 def query_cells(adql: str) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ class NotebookButton(JSComponent):
         code: Callable[[], Code],
         **params: Any,
     ) -> None:
-        super().__init__(**params)
+        super().__init__(**{"margin": (5, 10), **params})
         self._notebooks = notebooks
         self._request = request
         self._page = page
@@ -69,13 +69,20 @@ class NotebookButton(JSComponent):
         self.param.watch(self._write, "asked")
 
     async def _write(self, event: Any) -> None:
-        search = (pn.state.location.search if pn.state.location else "") or ""
         try:
             title, cells = self._code()
             made = await asyncio.to_thread(
-                self._notebooks.write, self._request.identity, title, cells, f"{PREFIX}/{self._page}{search}"
+                self._notebooks.write, self._request.identity, title, cells, self._source()
             )
         except PortalError as error:
             self.answer = {"serial": event.new, "error": f"No notebook was written: {error}."}
             return
         self.answer = {"serial": event.new, "address": made.address, "path": made.path}
+
+    def _source(self) -> str:
+        """Return the address of the page as the browser has it."""
+        told = self._request.view.address if self._request.view is not None else None
+        if told is not None:
+            return told
+        search = (pn.state.location.search if pn.state.location else "") or ""
+        return f"{PREFIX}/{self._page}{search}"

@@ -82,6 +82,11 @@ class PageView:
         if self._document is not None:
             self._document.on_session_destroyed(self._detach)
 
+    @property
+    def address(self) -> str | None:
+        """Path and query that restore what the browser shows; None while it has not told."""
+        return self._view.address if self._view is not None else None
+
     def select(self, table: pa.Table, columns: Sequence[ColumnInfo], caption: str) -> None:
         """Tell the person's programs which rows are selected now.
 

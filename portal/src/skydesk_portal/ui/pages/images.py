@@ -13,7 +13,9 @@ from skydesk_portal.exceptions import UsageError
 from skydesk_portal.services.fitsfiles import OWN_IMAGES
 from skydesk_portal.services.focalplanes import parse_visit_id, visit_id
 from skydesk_portal.services.images import ImageRow, contains_position
+from skydesk_portal.services.snippets import image_cells
 from skydesk_portal.ui.components import SkyImage
+from skydesk_portal.ui.notebook_button import NotebookButton
 from skydesk_portal.ui.positions import parse_position
 from skydesk_portal.ui.shell import PageRequest, no_release, notice
 
@@ -77,8 +79,17 @@ class _Chooser:
         self.after = pn.widgets.Button(name="▶", width=40, align="end", description="Next visit or patch")
         self.position = pn.widgets.TextInput(name="Position (RA Dec)", placeholder="53.13 -28.10", width=220)
         self.find = pn.widgets.Button(name="Find", button_type="primary", width=70, align="end")
+        self.notebook = NotebookButton(services.notebooks, request, "images", self.as_python, align="end")
         self.rows: list[ImageRow] = []
         self._quiet = False
+
+    def as_python(self) -> tuple[str, tuple[str, ...]]:
+        """Return a title and the code that reads and shows the image."""
+        shown = self.view.wanted
+        if not shown:
+            raise UsageError("no image is shown")
+        title = f"{self.kind.value} {self.place.value}, band {self.band.value}"
+        return title, image_cells(shown["release"], shown["id"])
 
     def wire(self) -> None:
         """Connect the lists; done after the first image is chosen."""
@@ -264,6 +275,6 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
     chooser.wire()
     bar = pn.FlexBox(
         chooser.release, chooser.kind, chooser.band, chooser.place, chooser.detector, chooser.before, chooser.after,
-        chooser.position, chooser.find, align_items="end", sizing_mode="stretch_width", margin=(0, 0, 10, 0),
+        chooser.position, chooser.find, chooser.notebook, align_items="end", sizing_mode="stretch_width", margin=(0, 0, 10, 0),
     )  # fmt: skip
     return pn.Column(bar, chooser.message, chooser.view, sizing_mode="stretch_both")

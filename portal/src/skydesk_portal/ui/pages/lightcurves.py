@@ -83,7 +83,7 @@ class _Page:
         )
         self.stamp = pn.widgets.Select(name="Stamps", options=list(STAMPS), value="difference", width=120)
         self.size = pn.widgets.Select(name="Width", options=_STAMP_SIZES, value=20.0, width=90)
-        self.notebook = NotebookButton(services.notebooks, request, "lightcurves", self.as_cells)
+        self.notebook = NotebookButton(services.notebooks, request, "lightcurves", self.as_cells, align="end")
         self.message = pn.Column(sizing_mode="stretch_width", margin=0)
         self.about, self.picked, self.strip = (
             pn.pane.HTML("", sizing_mode="stretch_width") for _ in range(3)
