@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from sqlglot import exp
 
@@ -13,10 +12,11 @@ from skydesk_portal.adql.expressions import ExpressionWriter, Written
 from skydesk_portal.adql.grammar import list_keywords, parse_adql
 from skydesk_portal.adql.kinds import find_common
 from skydesk_portal.adql.scope import OutColumn, Scope, Source, error_at, kind_of, quote
+from skydesk_portal.adql.translation import EngineLimits, Translation
 from skydesk_portal.exceptions import QueryError
-from skydesk_portal.models.tables import Catalog, ColumnInfo, TableInfo
+from skydesk_portal.models.tables import Catalog, TableInfo
 
-__all__ = ["EngineLimits", "Translation", "translate"]
+__all__ = ["translate"]
 
 
 _REFUSED_CLAUSES = (
@@ -28,65 +28,6 @@ _REFUSED_CLAUSES = (
 _MOST_COLUMNS = 2000
 _MOST_COLUMNS_IN_ALL = 8000
 _MOST_TABLES = 300
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A query that may be run.
-
-    Parameters
-    ----------
-    sql
-        Engine SQL.
-    columns
-        Result columns in order; ``datatype`` is empty where the engine decides.
-    tables
-        Tables that the query reads.
-    top
-        The query's own TOP, `None` without one.
-    used_columns
-        Full names of the columns that the query reads.
-    functions
-        Names of the functions that it calls, in upper case.
-    keywords
-        Clauses that it uses, such as ``WHERE``.
-    """
-
-    sql: str
-    columns: tuple[ColumnInfo, ...]
-    tables: tuple[TableInfo, ...]
-    top: int | None
-    used_columns: tuple[str, ...] = ()
-    functions: tuple[str, ...] = ()
-    keywords: tuple[str, ...] = ()
-
-
-class EngineLimits(Protocol):
-    """What the front end asks of an engine; `skydesk_portal.storage.engine.EngineCapabilities` answers it."""
-
-    @property
-    def subqueries(self) -> bool:
-        """Whether queries may stand inside queries."""
-
-    @property
-    def set_operations(self) -> bool:
-        """Whether UNION, EXCEPT and INTERSECT are served."""
-
-    @property
-    def with_clause(self) -> bool:
-        """Whether WITH is served."""
-
-    @property
-    def offset(self) -> bool:
-        """Whether OFFSET is served."""
-
-    @property
-    def uploads(self) -> bool:
-        """Whether uploaded tables are served."""
-
-    @property
-    def functions(self) -> frozenset[str] | None:
-        """Functions of the engine SQL that are served, in lower case; `None` for all."""
 
 
 def translate(

@@ -143,7 +143,7 @@ def _cut(
     except ValueError as error:
         raise UsageError(f"{dataset_id[:60]!r} is not a dataset identifier (UUID)") from error
     region = Region((position,), size_arcsec / 7200)
-    stamp = soda.pixels.cut(soda.get_release(identity, release), dataset.uuid, region, CutoutDetail.IMAGE)
+    stamp = soda.pixels.cut(soda.open_image(identity, dataset), region, CutoutDetail.IMAGE)
     return _centre(stamp, position, size_arcsec), stamp.wcs
 
 

@@ -9,17 +9,13 @@ from starlette.concurrency import run_in_threadpool
 
 from skydesk_portal.exceptions import ForbiddenError
 from skydesk_portal.models.identity import Identity
-from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.services.lightcurve_stamps import draw_stamp
-from skydesk_portal.services.soda import SodaService
 from skydesk_portal.ui.gate import PREFIX
 
 if TYPE_CHECKING:
-    from skydesk_portal.ui.app import PortalServices
+    from skydesk_portal.ui.services import PortalServices
 
 __all__ = ["create_lightcurve_router", "stamp_address"]
-
-_LARGEST_PIXELS = 4_000_000
 
 
 def stamp_address(
@@ -42,7 +38,6 @@ def create_lightcurve_router(services: PortalServices) -> APIRouter:
         What they work with.
     """
     router = APIRouter(prefix=f"{PREFIX}/lightcurve")
-    soda = SodaService(services.releases, PixelStore(_LARGEST_PIXELS), services.queries)
 
     @router.get("/stamp/{release}/{dataset_id}.png")
     async def read_stamp(
@@ -57,7 +52,9 @@ def create_lightcurve_router(services: PortalServices) -> APIRouter:
         who: Identity = request.scope["state"]["identity"]
         if "read:image" not in who.scopes:
             raise ForbiddenError("your token does not have the scope read:image")
-        content = await run_in_threadpool(draw_stamp, soda, who, release, dataset_id, (ra, dec), size, like)
+        content = await run_in_threadpool(
+            draw_stamp, services.soda, who, release, dataset_id, (ra, dec), size, like
+        )
         # Images of a release never change.
         return Response(content, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 

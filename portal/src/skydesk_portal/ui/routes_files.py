@@ -104,7 +104,6 @@ def create_files_router(services: PortalServices) -> APIRouter:
             await run_in_threadpool(pending.commit)
         finally:
             pending.discard()
-        files.note_change(who, pending.size_bytes)
         return Response(status_code=201)
 
     return router

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.preferences import PreferenceService
     from skydesk_portal.services.resultsets import ResultSetService
     from skydesk_portal.services.sharing import SharingService
+    from skydesk_portal.services.soda import SodaService
     from skydesk_portal.services.tables import TableService
     from skydesk_portal.services.tap import TapService
 
@@ -38,6 +39,8 @@ class PortalServices:
     ----------
     releases, queries, jobs, images
         Releases, the query service, jobs and pixels.
+    soda
+        Cut-outs.
     find
         The search box.
     alerts
@@ -68,6 +71,7 @@ class PortalServices:
     queries: TapService
     jobs: JobService
     images: ImageService
+    soda: SodaService
     find: FindService
     alerts: AlertService
     files: FilesService
@@ -106,6 +110,7 @@ def create_services(factory: Factory) -> PortalServices:
         queries=queries,
         jobs=factory.create_job_service(),
         images=ImageService(releases, queries, settings.home / "cache" / "pyramids", files),
+        soda=factory.create_soda_service(),
         find=factory.create_find_service(),
         alerts=factory.create_alert_service(),
         files=files,
