@@ -22,6 +22,7 @@ from tests.support.spark import SPARK_HOME, SparkCluster, run_cluster
 __all__ = ["measure_spark"]
 
 REPEATS = 3
+MEMORY_MB = 2500
 EVERYTHING = 1 << 60
 QUERIES = {
     "scan": "SELECT band, COUNT(*) AS n, AVG(psfFlux) AS m FROM {release}.ForcedSource GROUP BY band",
@@ -75,7 +76,7 @@ def measure_spark(home: Path, release: str = "large") -> Iterator[Measurement]:
         return
     with (
         tempfile.TemporaryDirectory(prefix="skydesk-spark-") as folder,
-        run_cluster(Path(folder)) as cluster,
+        run_cluster(Path(folder), MEMORY_MB) as cluster,
         _services(home, release, cluster, 0) as there,
         _services(home, release, cluster, EVERYTHING) as here,
     ):

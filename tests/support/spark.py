@@ -35,7 +35,7 @@ START_LIMIT_S = 180
 _CONFIGURATION = """\
 spark.master                                      {master}
 spark.driver.host                                 127.0.0.1
-spark.executor.memory                             512m
+spark.executor.memory                             {memory_mb}m
 spark.executor.cores                              1
 spark.cores.max                                   2
 spark.sql.shuffle.partitions                      4
@@ -76,6 +76,8 @@ class SparkCluster:
         How its processes reach each other.
     ui_port
         Where it tells what it does.
+    memory_mb
+        Heap of an executor, in MB; that of the Connect server is a little larger.
     """
 
     folder: Path
@@ -83,6 +85,7 @@ class SparkCluster:
     master: str
     token_file: Path
     ui_port: int
+    memory_mb: int = 512
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def environment(self, name: str) -> dict[str, str]:
@@ -94,7 +97,7 @@ class SparkCluster:
             "SPARK_LOCAL_DIRS": str(self.folder / "local"),
             "SPARK_LOCAL_IP": "127.0.0.1",
             # The Connect server, too, takes this for its own memory.
-            "SPARK_DAEMON_MEMORY": "640m" if name == "connect" else "160m",
+            "SPARK_DAEMON_MEMORY": f"{self.memory_mb + 128}m" if name == "connect" else "160m",
             "JDK_JAVA_OPTIONS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError -Djava.net.preferIPv4Stack=true",
         }
 
@@ -114,7 +117,10 @@ class SparkCluster:
 
     def start_worker(self, name: str) -> None:
         """Start one more worker of one core."""
-        size, place = ("-c", "1", "-m", "768m"), ("--host", "127.0.0.1", "--webui-port", "0")
+        size, place = (
+            ("-c", "1", "-m", f"{self.memory_mb + 256}m"),
+            ("--host", "127.0.0.1", "--webui-port", "0"),
+        )
         worker = (*size, *place, "-d", str(self.folder / name))
         self.start(name, "org.apache.spark.deploy.worker.Worker", *worker, self.master)
 
@@ -177,14 +183,13 @@ class SparkCluster:
 
 
 @contextlib.contextmanager
-def run_cluster(folder: Path) -> Iterator[SparkCluster]:
+def run_cluster(folder: Path, memory_mb: int = 512) -> Iterator[SparkCluster]:
     """Start a cluster in a folder, and stop it."""
     ports = free_port(), free_port(), free_port()
     token, secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     (folder / "conf").mkdir(mode=0o700)
-    text = _CONFIGURATION.format(
-        master=f"spark://127.0.0.1:{ports[0]}", port=ports[1], ui=ports[2], token=token, secret=secret
-    )
+    words = {"port": ports[1], "ui": ports[2], "token": token, "secret": secret, "memory_mb": memory_mb}
+    text = _CONFIGURATION.format(master=f"spark://127.0.0.1:{ports[0]}", **words)
     defaults = folder / "conf" / "spark-defaults.conf"
     defaults.touch(mode=0o600)
     defaults.write_text(text)
@@ -192,7 +197,7 @@ def run_cluster(folder: Path) -> Iterator[SparkCluster]:
     token_file.touch(mode=0o600)
     token_file.write_text(token + "\n")
     master, url = f"spark://127.0.0.1:{ports[0]}", f"sc://127.0.0.1:{ports[1]}"
-    cluster = SparkCluster(folder, url, master, token_file, ports[2])
+    cluster = SparkCluster(folder, url, master, token_file, ports[2], memory_mb)
     try:
         cluster.start(
             "master",
