@@ -132,7 +132,8 @@ def test_image_view_and_table_work_inside_cells_and_obey_the_kernel(signed_in_pa
     complaints = []
     lab.on("console", lambda m: complaints.append(m.text) if "Content Security Policy" in m.text else None)
     lab.set_default_timeout(120_000)
-    lab.goto(f"{running_stack.url}/nb/hub/user-redirect/lab/tree/frames.ipynb")
+    # A workspace of its own: in the usual one JupyterLab puts notebooks of earlier visits in front again.
+    lab.goto(f"{running_stack.url}/nb/hub/user-redirect/lab/workspaces/frames/tree/frames.ipynb?reset")
     run_all_cells(lab)
 
     image = lab.frame_locator("iframe[src*='/portal/app/images']")

@@ -85,9 +85,9 @@ def pages_client(pages_home: Path) -> Iterator[TestClient]:
     factory.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pages_browser(chromium: str) -> Iterator[Browser]:
-    """One browser for all tests of pages."""
+    """One browser for the tests of a file: an open Playwright leaves no other event loop to the tests that follow."""
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield found

@@ -15,6 +15,7 @@ from skydesk_portal.models.identity import SCOPES, Identity
 from skydesk_portal.services.files import FilesService
 from skydesk_portal.services.notebooks import MAX_CODE_BYTES, NotebookService, make_notebook
 from skydesk_portal.services.snippets import light_curve_cells, query_cells
+from skydesk_portal.storage.claims import ClaimStore
 from skydesk_portal.storage.vospace import NodePropertyStore
 
 ADA = Identity("ada", frozenset(SCOPES))
@@ -23,7 +24,8 @@ URL = "http://127.0.0.1:8000"
 
 
 def make_service(tmp_path, limit_bytes=10_000_000):
-    files = FilesService(tmp_path / "users", limit_bytes, URL, NodePropertyStore(tmp_path / "files.sqlite"))
+    store, claims = NodePropertyStore(tmp_path / "files.sqlite"), ClaimStore(tmp_path / "claims.sqlite")
+    files = FilesService(tmp_path / "users", limit_bytes, URL, store, claims)
     return NotebookService(files, URL)
 
 
