@@ -133,6 +133,15 @@ class LightCurvePlot:
         self.period.value = round(period_day, 9)
         self.against.value = "phase"
 
+    def when_drawn(self, then: Callable[[], None]) -> None:
+        """Call something once the browser has laid out the plot: a choice that changes before is not drawn yet, and fails."""
+
+        def told(_attribute: str, _old: object, _new: object) -> None:
+            self._figure.remove_on_change("inner_width", told)
+            then()
+
+        self._figure.on_change("inner_width", told)
+
     def mark(self, row: int) -> None:
         """Mark the point of a row of the first curve."""
         for (which, _, _, rows), drawn in zip(self._groups, self._drawn, strict=True):

@@ -91,6 +91,7 @@ class _Page:
         self.drawing = pn.Column(sizing_mode="stretch_width", margin=0)
         self.table = ResultTable(self.pick_row)
         self.colour_table = ResultTable()
+        self.colour_place = pn.Column(sizing_mode="stretch_width", margin=0)
         self.periods = PeriodPanel(request.dark, self.get_primary, self.fold, self.scale)
         self.external = ExternalPanel(self.draw)
         self.export = ExportPanel(self.list_curves)
@@ -111,7 +112,7 @@ class _Page:
             )
 
         return pn.Column(
-            self.about,
+            pn.Row(self.about, self.notebook, sizing_mode="stretch_width"),
             self.drawing,
             self.picked,
             pn.FlexBox(self.stamp, self.size, align_items="end", sizing_mode="stretch_width"),
@@ -120,7 +121,7 @@ class _Page:
             card("Own photometry", self.external.view, True),
             card("Export and code", self.export.view, True),
             self.table.view,
-            self.colour_table.view,
+            self.colour_place,
             sizing_mode="stretch_width",
             visible=False,
         )
@@ -264,20 +265,28 @@ class _Page:
         )  # fmt: skip
         self.show_colours()
         # Bokeh's models are complete before the page takes them up: later changes need the document's lock.
-        controls = pn.FlexBox(*plot.controls, self.notebook, align_items="end", sizing_mode="stretch_width")
+        controls = pn.FlexBox(*plot.controls, align_items="end", sizing_mode="stretch_width")
         self.drawing.objects = [controls, choices, plot.view]
         for widget in (plot.unit, plot.against, plot.period, plot.epoch, plot.bands, plot.flagged):
             widget.param.watch(self.note_view, "value")
-        # Set once the browser has the plot: its own code draws magnitudes and phases.
+        if view.magnitudes or view.folded:
+            # The browser's own code draws magnitudes and phases.
+            plot.when_drawn(partial(self._restore_axes, plot, view))
+        else:
+            self.note_view()
+        if view.range_mjd is not None:
+            mjd = curve.array("mjd")
+            inside = np.flatnonzero((mjd >= view.range_mjd[0]) & (mjd <= view.range_mjd[1]))
+            self.brush([int(n) for n in inside], *view.range_mjd)
+
+    def _restore_axes(self, plot: LightCurvePlot, view: LightCurveView) -> None:
+        if plot is not self.plot:
+            return
         if view.magnitudes:
             plot.unit.value = "AB magnitude"
         if view.folded:
             plot.against.value = "phase"
         self.note_view()
-        if view.range_mjd is not None:
-            mjd = curve.array("mjd")
-            inside = np.flatnonzero((mjd >= view.range_mjd[0]) & (mjd <= view.range_mjd[1]))
-            self.brush([int(n) for n in inside], *view.range_mjd)
 
     def view(self) -> LightCurveView:
         """Return what the page shows."""
@@ -332,7 +341,7 @@ class _Page:
         pairs = [pair.partition(" - ") for pair in self.colours.value]
         made = [make_colour_curve(points, first, second, bin_day) for first, _, second in pairs]
         self.plot.show_colours(made)
-        self.colour_table.view.visible = bool(made)
+        self.colour_place.objects = [self.colour_table.view] if made else []
         if made:
             self.colour_table.show(
                 tabulate_colours(made), COLOUR_COLUMNS, f"Colours in bins of {bin_day:g} days"
