@@ -26,9 +26,10 @@ export function choice(label: string, options: readonly string[], value: string,
   return make("label", { class: "field" }, make("span", {}, label), select);
 }
 
-/** A button with words, a longer label, and what it does. */
+/** A button with words or a sign, a longer label, and what it does; whoever says the words that are seen reaches it, too (WCAG 2.5.3). */
 export function button(text: string, title: string, action: () => void): HTMLButtonElement {
-  return make("button", { type: "button", title, "aria-label": title, onclick: action }, text);
+  const isNamed = !/[\p{L}\p{N}]/u.test(text) || title.toLowerCase().includes(text.toLowerCase());
+  return make("button", { type: "button", title, "aria-label": isNamed ? title : `${text}: ${title}`, onclick: action }, text);
 }
 
 /** A labelled slider. */

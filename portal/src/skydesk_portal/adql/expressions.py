@@ -13,6 +13,7 @@ from skydesk_portal.adql import dialect
 from skydesk_portal.adql import geometry as geo
 from skydesk_portal.adql.calls import CallWriter, check_time
 from skydesk_portal.adql.kinds import are_comparable, find_common
+from skydesk_portal.adql.operators import ARITHMETIC, BITS, COMPARISONS
 from skydesk_portal.adql.scope import OutColumn, Scope, error_at, excerpt
 from skydesk_portal.adql.shapes import find_geometry_call
 from skydesk_portal.adql.written import Written, is_whole, name_kind
@@ -21,28 +22,6 @@ from skydesk_portal.models.tables import ColumnInfo
 
 __all__ = ["ExpressionWriter", "Written"]
 
-_BINARY: dict[type[exp.Expression], str] = {
-    exp.Add: "+",
-    exp.Sub: "-",
-    exp.Mul: "*",
-    exp.Div: "/",
-    exp.Mod: "%",
-}
-_BITS: dict[type[exp.Expression], str] = {
-    exp.BitwiseAnd: "&",
-    exp.BitwiseOr: "|",
-    exp.BitwiseXor: "^",
-    exp.BitwiseLeftShift: "<<",
-    exp.BitwiseRightShift: ">>",
-}
-_COMPARE: dict[type[exp.Expression], str] = {
-    exp.EQ: "=",
-    exp.NEQ: "<>",
-    exp.LT: "<",
-    exp.LTE: "<=",
-    exp.GT: ">",
-    exp.GTE: ">=",
-}
 _MIRROR = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
 _FOLD: dict[type[exp.Expression], Callable[[float, float], float]] = {
     exp.Add: lambda a, b: a + b,
@@ -176,12 +155,12 @@ class ExpressionWriter(CallWriter):
                 return self._cast(node)
             case exp.Subquery():
                 return self._scalar(node)
-        if type(node) in _BINARY:
+        if type(node) in ARITHMETIC:
             return self._arithmetic(node)
-        if type(node) in _BITS:
+        if type(node) in BITS:
             left_sql, right_sql = self._integer(node.this), self._integer(node.expression)
-            return Written(dialect.bits(_BITS[type(node)], left_sql, right_sql), "num", whole=True)
-        if type(node) in _COMPARE:
+            return Written(dialect.bits(BITS[type(node)], left_sql, right_sql), "num", whole=True)
+        if type(node) in COMPARISONS:
             return self._compare(node)
         return self._condition(node)
 
@@ -251,13 +230,13 @@ class ExpressionWriter(CallWriter):
             whole = False
         elif left.whole is not None and right.whole is not None:
             whole = left.whole and right.whole
-        operator = _BINARY[type(node)]
+        operator = ARITHMETIC[type(node)]
         divisor = f"nullif({right.sql}, 0)" if operator == "%" else right.sql
         info = ColumnInfo("", "", unit=_unit_of(operator, left, right))
         return Written(f"({left.sql} {operator} {divisor})", "num", info, number, whole=whole)
 
     def _compare(self, node: exp.Expression) -> Written:
-        operator = _COMPARE[type(node)]
+        operator = COMPARISONS[type(node)]
         for a, b, op in (
             (node.this, node.expression, operator),
             (node.expression, node.this, _MIRROR[operator]),

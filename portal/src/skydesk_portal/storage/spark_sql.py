@@ -9,6 +9,7 @@ from typing import Any
 from sqlglot import exp
 
 from skydesk_portal.adql.engine_sql import list_terms, parse_engine_sql, source_of
+from skydesk_portal.adql.operators import ARITHMETIC, BITS, COMPARISONS
 from skydesk_portal.storage.spark_values import (
     AGGREGATES,
     CALLS,
@@ -30,28 +31,6 @@ FILE_COLUMN = "skydesk#file"
 
 _LONGEST = 400_000
 _MOST_FILES = 1000
-_ARITHMETIC: dict[type[exp.Expression], str] = {
-    exp.Add: "+",
-    exp.Sub: "-",
-    exp.Mul: "*",
-    exp.Div: "/",
-    exp.Mod: "%",
-}
-_BITS: dict[type[exp.Expression], str] = {
-    exp.BitwiseAnd: "&",
-    exp.BitwiseOr: "|",
-    exp.BitwiseXor: "^",
-    exp.BitwiseLeftShift: "<<",
-    exp.BitwiseRightShift: ">>",
-}
-_COMPARE: dict[type[exp.Expression], str] = {
-    exp.EQ: "=",
-    exp.NEQ: "<>",
-    exp.LT: "<",
-    exp.LTE: "<=",
-    exp.GT: ">",
-    exp.GTE: ">=",
-}
 _CASTS: Mapping[Any, str] = {
     exp.DataType.Type.SMALLINT: "i16",
     exp.DataType.Type.INT: "i32",
@@ -393,10 +372,10 @@ class _Scalars:
                 return Value(f"({sql})", kind)
             case exp.Exists():
                 return Value(f"EXISTS ({self._writer.query(node.this, self._scope, self._named)[0]})", "bool")
-        if type(node) in _ARITHMETIC:
-            return arithmetic(_ARITHMETIC[type(node)], self.write(node.this), self.write(node.expression))
-        if type(node) in _BITS:
-            return bits(_BITS[type(node)], self.write(node.this), self.write(node.expression))
+        if type(node) in ARITHMETIC:
+            return arithmetic(ARITHMETIC[type(node)], self.write(node.this), self.write(node.expression))
+        if type(node) in BITS:
+            return bits(BITS[type(node)], self.write(node.this), self.write(node.expression))
         return self._test(node)
 
     def _column(self, node: exp.Column) -> Value:
@@ -478,7 +457,7 @@ class _Scalars:
             case exp.Is():
                 if isinstance(node.expression, exp.Null):
                     return Value(f"({self.write(node.this).sql} IS NULL)", "bool")
-        operator = _COMPARE.get(type(node))
+        operator = COMPARISONS.get(type(node))
         if operator is None:
             raise UnsupportedSqlError(f"the expression {type(node).__name__}")
         left, right = comparable([self.write(node.this), self.write(node.expression)])
