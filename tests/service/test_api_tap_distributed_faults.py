@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import random
 import signal
 import socket
 import threading
@@ -22,6 +23,7 @@ from pyspark.errors.exceptions.connect import SparkConnectException
 from skydesk_portal.exceptions import QueryTimeoutError, UpstreamError
 from skydesk_portal.factory import create_factory
 from skydesk_portal.models.identity import SCOPES, Identity
+from skydesk_portal.models.tap import TapRequest
 from skydesk_portal.storage.spark_connection import SparkConnection
 from skydesk_portal.testing import FakeIdentityClient
 from tests.support.services import ANN as TOKEN
@@ -33,6 +35,9 @@ SYNC = "/api/tap/sync"
 LONG = "SELECT COUNT(*) AS n, SUM(a.psfFlux + b.psfFlux) AS s FROM demo.ForcedSource a, demo.ForcedSource b WHERE a.band = 'r' AND b.band = 'g' AND a.psfFlux * b.psfFluxErr > {limit}"
 """Looks at 2e8 pairs, which takes a while."""
 ENDLESS = "SELECT COUNT(*) AS n FROM demo.ForcedSource a, demo.ForcedSource b, demo.ForcedSource c WHERE a.psfFlux + b.psfFlux > c.psfFlux * {factor}"
+
+NESTED = "SELECT o.objectId, t.n FROM demo.Object o, (SELECT a.band AS band, COUNT(*) AS n FROM demo.ForcedSource a, demo.ForcedSource b, demo.ForcedSource c WHERE a.psfFlux + b.psfFlux > c.psfFlux * {factor} GROUP BY a.band) t WHERE t.n > o.objectId AND (SELECT COUNT(*) FROM demo.ForcedSource a, demo.ForcedSource b, demo.ForcedSource c WHERE a.psfFlux + b.psfFlux > c.psfFlux * {factor}) > t.n"
+"""Has jobs that the cluster begins from several threads."""
 
 
 def _wait_for(what: Callable[[], Any], limit_s: float = 120) -> Any:
@@ -132,6 +137,42 @@ def test_a_query_that_takes_too_long_is_stopped(
     tap = distributed_services.factory.create_tap_service()
     with pytest.raises(QueryTimeoutError, match="stopped after 2 s"):
         tap.run_query(ANN, ENDLESS.format(factor=4), timeout_s=2)
+
+
+def _abort_after(services: DistributedServices, cluster: SparkCluster, query: str, delay_s: float) -> None:
+    """Abort a query some time after its beginning, and wait until the cluster is idle for good."""
+    tap = services.factory.create_tap_service()
+    stops: list[Callable[[], None]] = []
+
+    def ask() -> None:
+        with pytest.raises(QueryTimeoutError, match="aborted"):
+            list(tap.open_stream(ANN, TapRequest(query, 10), timeout_s=0, on_start=stops.append).batches())
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    _wait_for(lambda: stops)
+    time.sleep(delay_s)
+    stops[0]()
+    thread.join(120)
+    calm = [False]
+    _wait_for(lambda: calm.append(cluster.count_running() == 0) or all(calm[-20:]))
+
+
+def test_an_abort_reaches_what_is_just_being_submitted(
+    distributed_services: DistributedServices, idle: SparkCluster
+) -> None:
+    for delay_s in (0.05, 0.15):
+        _abort_after(distributed_services, idle, NESTED.format(factor=5 + delay_s), delay_s)
+
+
+@pytest.mark.soak
+def test_no_abort_leaves_anything_running(
+    distributed_services: DistributedServices, idle: SparkCluster
+) -> None:
+    moments = random.Random(20260515)
+    for number in range(100):
+        query = (ENDLESS, NESTED)[number % 2].format(factor=10 + number)
+        _abort_after(distributed_services, idle, query, moments.random() * 0.5)
 
 
 def test_errors_of_values_say_nothing_of_the_engine(

@@ -14,7 +14,7 @@ from skydesk_portal.storage.spark_sql import FILE_COLUMN
 if TYPE_CHECKING:
     from pyspark.sql.connect.session import SparkSession
 
-__all__ = ["AWAY", "SparkConnection"]
+__all__ = ["AWAY", "SparkConnection", "cancel_stragglers"]
 
 AWAY = "the distributed engine of this release does not answer; queries by position or identifier go on"
 """What people are told when there is no server."""
@@ -29,6 +29,7 @@ _SETTINGS = {
     "spark.sql.execution.topKSortFallbackThreshold": "10000",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
 }
+_STRAGGLERS_S = 30.0
 _LOST = (
     "UNAVAILABLE",
     "DEADLINE_EXCEEDED",
@@ -150,6 +151,40 @@ class SparkConnection:
             session, self._session = self._session, None
         if session is not None:
             threading.Thread(target=_release, args=(session,), daemon=True).start()
+
+
+def cancel_stragglers(session: SparkSession, operation_id: str) -> None:
+    """Stop the jobs that an interrupted operation submitted after the server had stopped the others.
+
+    Sub-queries, broadcasts and the stages of the adaptive planner are submitted from threads of their own, which an
+    interrupt does not reach (SPARK-49057), and there is no request that stops the jobs of an operation which is over.
+    But an operation that fails has the server stop all jobs with its identifier; so one of the same identifier
+    is sent that cannot be planned.
+
+    Parameters
+    ----------
+    session
+        Where the operation ran.
+    operation_id
+        The operation; nothing happens while it is not over.
+    """
+    import pyspark.sql.connect.proto as pb2
+
+    client = session.client
+    request = client._execute_plan_request_with_metadata()
+    request.operation_id = operation_id
+    request.plan.root.sql.query = "SELECT nothing"
+    with suppress(Exception):
+        for _ in client._stub.ExecutePlan(
+            request, metadata=client._builder.metadata(), timeout=_STRAGGLERS_S
+        ):
+            pass
+    release = pb2.ReleaseExecuteRequest(
+        session_id=request.session_id, user_context=request.user_context, operation_id=operation_id
+    )
+    release.release_all.SetInParent()
+    with suppress(Exception):
+        client._stub.ReleaseExecute(release, metadata=client._builder.metadata(), timeout=_STRAGGLERS_S)
 
 
 def _release(session: SparkSession) -> None:

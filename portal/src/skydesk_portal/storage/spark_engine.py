@@ -28,7 +28,7 @@ from skydesk_portal.exceptions import (
 )
 from skydesk_portal.log import get_logger
 from skydesk_portal.storage.engine import EngineCapabilities, UnsupportedQueryError
-from skydesk_portal.storage.spark_connection import AWAY, SparkConnection
+from skydesk_portal.storage.spark_connection import AWAY, SparkConnection, cancel_stragglers
 from skydesk_portal.storage.spark_sql import SparkTable, UnsupportedSqlError, to_spark_sql
 from skydesk_portal.storage.spark_values import CALLS
 
@@ -40,6 +40,8 @@ __all__ = ["SparkEngine", "SparkQuery"]
 CAPABILITIES = EngineCapabilities("distributed", uploads=False, functions=frozenset(CALLS), indexed=False)
 _INTERRUPT_S = 0.2
 _INTERRUPTS = 150
+_STRAGGLERS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""When jobs are looked for that were submitted while their query was stopped."""
 
 # Conditions of Spark (its error classes) in words that say what the user can do.
 _REFUSED = {
@@ -210,9 +212,14 @@ class SparkQuery:
         for _ in range(_INTERRUPTS):
             if self._over.is_set():
                 return
+            interrupted: list[str] = []
             with suppress(Exception):
-                if self._session.interruptTag(self._tag):
-                    return
+                interrupted = self._session.interruptTag(self._tag)
+            if interrupted:
+                for delay_s in _STRAGGLERS_S:
+                    time.sleep(delay_s)
+                    cancel_stragglers(self._session, interrupted[0])
+                return
             time.sleep(_INTERRUPT_S)
 
     def cancel(self) -> None:
