@@ -97,7 +97,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @functools.cache
 def _group_of(file: str) -> str:
-    words = set(re.findall(r"(\w+):", (ROOT / file).read_text()))
+    text = (ROOT / file).read_text()
+    arguments = " ".join(re.findall(r"def \w+\(([^)]*)\)", text))
+    words = {*re.findall(r"(\w+):", text), *re.findall(r"\w+", arguments)}
     for group, fixtures in SHARED_FIXTURES.items():
         if words & fixtures:
             return group
