@@ -24,6 +24,7 @@ from skydesk_portal.services.execution import TapExecutor
 from skydesk_portal.services.files import FilesService
 from skydesk_portal.services.find import FindService
 from skydesk_portal.services.find_names import NameResolver
+from skydesk_portal.services.fitsfiles import measure_uploads
 from skydesk_portal.services.hips import HipsService
 from skydesk_portal.services.history import HistoryService
 from skydesk_portal.services.identity import HubIdentityClient, IdentityClient
@@ -312,7 +313,15 @@ class Factory:
         store = NodePropertyStore(self.settings.home / "files.sqlite")
         limit = self.settings.portal.files_bytes
         claims = ClaimStore(self.settings.run / "claims.sqlite")
-        return FilesService(self.settings.users, limit, self.settings.url, store, claims)
+        uploads = self.settings.cache / "fitsfiles"
+        return FilesService(
+            self.settings.users,
+            limit,
+            self.settings.url,
+            store,
+            claims,
+            measure_more=lambda name: measure_uploads(uploads, name),
+        )
 
     def create_lock_table(self) -> LockTable:
         """Return the locks that WebDAV clients hold."""
