@@ -12,8 +12,8 @@ from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import ForbiddenError, NotFoundError, PortalError, UsageError
 from skydesk_portal.models.alerts import parse_alert_id
+from skydesk_portal.services.alert_filters import choices, filter_query, list_filters
 from skydesk_portal.services.alert_packets import MOST_PACKETS, read_avro
-from skydesk_portal.ui.alert_filters import choices, filter_query, list_filters
 from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.pages.alerts_sheet import column_words, show_packet
 from skydesk_portal.ui.preview import LARGEST_BYTES
