@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skydesk_portal.services.images import ImageService
+from skydesk_portal.services.transfers import TransferMonitor
 from skydesk_portal.services.views import ViewRegistry
 
 if TYPE_CHECKING:
     from skydesk_portal.config import PortalConfig
     from skydesk_portal.factory import Factory
     from skydesk_portal.pipeline.releases import ReleaseStore
+    from skydesk_portal.services.alert_subscriptions import AlertSubscriptionService
     from skydesk_portal.services.alerts import AlertService
     from skydesk_portal.services.estimate import EstimateService
     from skydesk_portal.services.files import FilesService
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.jobs import JobService
     from skydesk_portal.services.limits import LimitService
     from skydesk_portal.services.notebooks import NotebookService
+    from skydesk_portal.services.notices import NoticeService
     from skydesk_portal.services.preferences import PreferenceService
     from skydesk_portal.services.resultsets import ResultSetService
     from skydesk_portal.services.sharing import SharingService
@@ -43,8 +46,10 @@ class PortalServices:
         Cut-outs.
     find
         The search box.
-    alerts
-        Alerts of releases.
+    alerts, subscriptions
+        Alerts of releases, and what people subscribed to of them.
+    notices, transfers
+        What people are told, and their downloads under way.
     files, tables, sharing
         Files and tables of people, and who may read them.
     history
@@ -74,6 +79,9 @@ class PortalServices:
     soda: SodaService
     find: FindService
     alerts: AlertService
+    subscriptions: AlertSubscriptionService
+    notices: NoticeService
+    transfers: TransferMonitor
     files: FilesService
     tables: TableService
     sharing: SharingService
@@ -113,6 +121,9 @@ def create_services(factory: Factory) -> PortalServices:
         soda=factory.create_soda_service(),
         find=factory.create_find_service(),
         alerts=factory.create_alert_service(),
+        subscriptions=factory.create_alert_subscription_service(),
+        notices=factory.create_notice_service(),
+        transfers=TransferMonitor(factory.create_notice_service()),
         files=files,
         tables=factory.create_table_service(),
         sharing=factory.create_sharing_service(),
