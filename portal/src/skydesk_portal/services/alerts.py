@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from skydesk_portal.exceptions import NotFoundError, PortalError, UsageError
 from skydesk_portal.models.alerts import (
@@ -234,7 +234,7 @@ class AlertService:
         found = [self._find(identity, alert_id, release) for alert_id in alert_ids]
         first = self._decode(*found[0])
         records = (self._decode(*one)[2] for one in found)
-        fastavro.writer(_Target(target), first[1], records, codec="deflate")
+        fastavro.writer(cast("IO[bytes]", _Target(target)), first[1], records, codec="deflate")
 
     def list_after(self, release: Release, place: tuple[float, int] | None, limit: int) -> list[AlertRow]:
         """Return the alerts of a release behind a place, by time.

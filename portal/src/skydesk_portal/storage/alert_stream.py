@@ -81,7 +81,8 @@ class AlertStream:
             return None
         ids = array("q")
         ids.frombytes(row[5])
-        return StreamBatch(*row[:5], tuple(ids))
+        seq, of, kind, only, issued_s = row[:5]
+        return StreamBatch(seq, of, kind, only, issued_s, tuple(ids))
 
     def is_known(self, release: str, created: str) -> bool:
         """Tell whether all alerts of a release have been issued."""

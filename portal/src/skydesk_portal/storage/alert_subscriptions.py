@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 from skydesk_portal.exceptions import FileConflictError
 from skydesk_portal.models.alert_subscriptions import (
@@ -42,13 +43,12 @@ _COLUMNS = (
 )
 
 
-def _read(row: Sequence[object]) -> Subscription:
-    values = list(row)
-    wish = SubscriptionWish(*values[2:6], to_files=bool(values[6]), webhook=str(values[7]))  # type: ignore[arg-type]
-    groups = tuple(json.loads(str(values[8])))
+def _read(row: Sequence[Any]) -> Subscription:
+    name, release, chosen, condition, to_files, webhook = row[2:8]
+    wish = SubscriptionWish(name, release, chosen, condition, bool(to_files), webhook)
     return Subscription(
-        str(values[0]), str(values[1]), wish, groups, values[9], SubscriptionState(str(values[10])), *values[11:]  # type: ignore[arg-type]
-    )  # fmt: skip
+        row[0], row[1], wish, tuple(json.loads(row[8])), row[9], SubscriptionState(row[10]), *row[11:]
+    )
 
 
 class AlertSubscriptionStore:

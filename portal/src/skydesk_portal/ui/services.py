@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skydesk_portal.services.image_files import ImageFileService
 from skydesk_portal.services.images import ImageService
+from skydesk_portal.services.result_transfers import ResultTransferService
 from skydesk_portal.services.transfers import TransferMonitor
 from skydesk_portal.services.views import ViewRegistry
 
@@ -50,6 +52,8 @@ class PortalServices:
         Alerts of releases, and what people subscribed to of them.
     notices, transfers
         What people are told, and their downloads under way.
+    image_files, result_transfers
+        Files of images and results of queries, sent to the disk or into storage and tables.
     files, tables, sharing
         Files and tables of people, and who may read them.
     history
@@ -82,6 +86,8 @@ class PortalServices:
     subscriptions: AlertSubscriptionService
     notices: NoticeService
     transfers: TransferMonitor
+    image_files: ImageFileService
+    result_transfers: ResultTransferService
     files: FilesService
     tables: TableService
     sharing: SharingService
@@ -113,22 +119,27 @@ def create_services(factory: Factory) -> PortalServices:
     settings = factory.settings
     releases, queries = factory.create_release_store(), factory.create_tap_service()
     files = factory.create_files_service()
+    soda, tables = factory.create_soda_service(), factory.create_table_service()
+    images = ImageService(releases, queries, settings.home / "cache" / "pyramids", files)
+    results = factory.create_result_set_service()
     return PortalServices(
         releases=releases,
         queries=queries,
         jobs=factory.create_job_service(),
-        images=ImageService(releases, queries, settings.home / "cache" / "pyramids", files),
-        soda=factory.create_soda_service(),
+        images=images,
+        soda=soda,
         find=factory.create_find_service(),
         alerts=factory.create_alert_service(),
         subscriptions=factory.create_alert_subscription_service(),
         notices=factory.create_notice_service(),
         transfers=TransferMonitor(factory.create_notice_service()),
+        image_files=ImageFileService(soda, images.files, files),
+        result_transfers=ResultTransferService(results, files, tables),
         files=files,
-        tables=factory.create_table_service(),
+        tables=tables,
         sharing=factory.create_sharing_service(),
         history=factory.create_history_service(),
-        results=factory.create_result_set_service(),
+        results=results,
         estimates=factory.create_estimate_service(),
         limits=factory.create_limit_service(),
         preferences=factory.create_preference_service(),

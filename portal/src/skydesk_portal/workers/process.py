@@ -88,7 +88,8 @@ def run_worker(name: str, settings: PortalSettings, factory: Factory | None = No
     store = services.create_job_service().store
     runners = _create_runners(name, settings, store, executors, services.create_notice_service().add_job)
     delivery = services.create_alert_delivery()
-    threads = [threading.Thread(target=part.loop, args=(stop,), daemon=True) for part in (*runners, delivery)]
+    loops = [*(runner.loop for runner in runners), delivery.loop]
+    threads = [threading.Thread(target=loop, args=(stop,), daemon=True) for loop in loops]
     for thread in threads:
         thread.start()
     settings.run.mkdir(parents=True, exist_ok=True)

@@ -192,7 +192,9 @@ class SubscriptionsView:
         except PortalError as error:
             self.say(str(error), "error")
         self.supplied = {f"{f.name}: {f.description}": f.name for f in supplied}
-        self.filter.options = [*self.supplied, *(f"own: {name}" for name in self.own), _OWN]
+        options = [*self.supplied, *(f"own: {name}" for name in self.own), _OWN]
+        value = self.filter.value if self.filter.value in options else options[0]
+        self.filter.param.update(options=options, value=value)
         self.fill_in()
 
     def fill_in(self) -> None:
