@@ -39,7 +39,7 @@ class ImageTransfer:
         self._ids: list[str] = []
         self._links = pn.pane.HTML("", align="center")
         self._folder = pn.widgets.TextInput(name="Folder of my files", value="images", width=160)
-        self._keep = pn.widgets.Button(name="Keep in my files", width=140, align="end")
+        self._keep = pn.widgets.Button(name="Keep in my files", align="end")
         self._message = pn.Column(sizing_mode="stretch_width", margin=0)
         self._keep.on_click(self._store)
         self.view = pn.Column(

@@ -51,7 +51,7 @@ class ResultTransfer:
             name="Name of the new table", placeholder="my_result", width=200, visible=False
         )
         self._table = pn.widgets.Select(name="My table", options=[], width=200, visible=False)
-        self._send = pn.widgets.Button(name="Send", width=90, align="end")
+        self._send = pn.widgets.Button(name="Send", align="end")
         self._message = pn.Column(sizing_mode="stretch_width", margin=0)
         self._target.param.watch(lambda _e: self._offer(), "value")
         self._send.on_click(self._on_send)

@@ -55,7 +55,7 @@ class _Page:
         self.upload = SkyUpload(sizing_mode="stretch_width")
         self.table = ResultTable(self.pick)
         self.details = pn.pane.HTML("", sizing_mode="stretch_width")
-        self.forget = pn.widgets.Button(name="Forget uploaded images", width=200, visible=False)
+        self.forget = pn.widgets.Button(name="Forget uploaded images", visible=False)
         self.content = pn.Column(sizing_mode="stretch_width", margin=0)
         self.confirm = Confirmation()
         self.new_name = pn.widgets.TextInput(name="New folder", width=220)

@@ -64,7 +64,7 @@ class _Page:
         self.delete = pn.widgets.Button(name="Delete", width=100, visible=False)
         self.result = pn.widgets.Select(name="Result", options=[], width=200, visible=False)
         self.look = pn.widgets.Button(name="Show", width=90, align="end", visible=False)
-        self.tell = pn.widgets.Button(name=_TELL, width=170, visible=False)
+        self.tell = pn.widgets.Button(name=_TELL, visible=False)
         self.content = pn.Column(sizing_mode="stretch_width", margin=0)
         self.confirm = Confirmation()
         self._rows: pa.Table | None = None
