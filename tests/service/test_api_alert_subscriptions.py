@@ -342,7 +342,11 @@ def test_feeds_open_by_their_address_alone_and_only_as_long_as_it_is_good(
     assert feed["items"][-1]["_skydesk"]["ra_deg"] == pytest.approx(night[0]["ra"])
     bad = made["feeds"]["json"].removeprefix(URL)[:-1] + "x"
     assert stream.client.get(bad, headers=nobody).status_code == 403
-    assert stream.client.get(bad.partition("?")[0], headers=nobody).status_code == 403
+    bare = bad.partition("?")[0]
+    assert stream.client.get(bare, headers=nobody).status_code == 401
+    assert stream.client.get(bare, headers={"Authorization": f"Bearer {BOB}"}).status_code == 404
+    assert [item["_skydesk"]["alert_id"] for item in stream.client.get(bare).json()["items"]] == wanted
+    assert stream.client.get(bare.replace("feed.json", "feed.txt")).status_code == 404
     fresh = stream.client.post(f"{SUBSCRIPTIONS}/{made['id']}/feed").json()["feeds"]
     assert stream.client.get(made["feeds"]["atom"].removeprefix(URL), headers=nobody).status_code == 403
     assert stream.client.get(fresh["atom"].removeprefix(URL), headers=nobody).status_code == 200

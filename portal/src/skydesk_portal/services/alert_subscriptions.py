@@ -310,13 +310,29 @@ class AlertSubscriptionService:
         )
         if found is None or not good:
             raise ForbiddenError("the address of the feed has expired, or is not good")
-        who, entries = act_for(found), []
+        return found, self._list_entries(found, act_for(found))
+
+    def read_own_feed(
+        self, identity: Identity, subscription_id: str
+    ) -> tuple[Subscription, Sequence[FeedEntry]]:
+        """Return what the feed of a subscription of the caller holds.
+
+        Raises
+        ------
+        NotFoundError
+            If the caller has no such subscription.
+        """
+        found = self.get(identity, subscription_id)
+        return found, self._list_entries(found, identity)
+
+    def _list_entries(self, found: Subscription, who: Identity) -> list[FeedEntry]:
+        entries = []
         for delivery in self.store.list_deliveries(found.id, _FEED_ENTRIES):
             release = self._releases.find(who, delivery.release)
             row = self._alerts.find_row(release, delivery.alert_id) if release is not None else None
             if row is not None:
                 entries.append(FeedEntry(delivery, row))
-        return found, entries
+        return entries
 
     def sweep(self) -> int:
         """Forget old lines of logs and of the stream; return how many."""

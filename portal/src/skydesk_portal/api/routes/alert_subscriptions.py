@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from skydesk_portal.api.dependencies import FactoryDependency, require
+from skydesk_portal.exceptions import NotFoundError
 from skydesk_portal.factory import Factory
 from skydesk_portal.models.alert_subscriptions import (
     EVERY_RELEASE,
@@ -190,14 +191,31 @@ async def list_deliveries(
     )
 
 
+async def _reader(request: Request) -> Identity | None:
+    """Let in whoever brings the secret part of a feed's address; anybody else needs a token."""
+    if "e" in request.query_params and "s" in request.query_params:
+        return None
+    return await require("read:alertdb")(request)
+
+
 @router.get(
     PREFIX + "/{subscription_id}/feed.{form}", summary="The newest alerts as a feed, by its secret address"
 )
 async def read_feed(
-    subscription_id: str, form: Literal["atom", "json"], factory: FactoryDependency, e: str = "", s: str = ""
+    subscription_id: str,
+    form: str,
+    factory: FactoryDependency,
+    identity: Annotated[Identity | None, Depends(_reader)],
+    e: str = "",
+    s: str = "",
 ) -> Response:
     service = factory.create_alert_subscription_service()
-    found, entries = await asyncio.to_thread(service.read_feed, subscription_id, e, s)
+    if identity is not None:
+        found, entries = await asyncio.to_thread(service.read_own_feed, identity, subscription_id)
+    else:
+        found, entries = await asyncio.to_thread(service.read_feed, subscription_id, e, s)
+    if form not in ("atom", "json"):
+        raise NotFoundError("a feed is feed.atom or feed.json")
     write, media_type = (write_atom, ATOM) if form == "atom" else (write_json_feed, JSON_FEED)
     headers = {"Cache-Control": "private, no-cache"}
     return Response(write(found, entries, factory.settings.url), media_type=media_type, headers=headers)
