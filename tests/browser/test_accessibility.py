@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from skydesk_portal.models.alert_subscriptions import SubscriptionWish
 from skydesk_portal.models.jobs import JobKind
 from tests.support.pages import ANNA, Pages
 
@@ -19,6 +20,7 @@ PAGES = {
     "light curves": "/lightcurves?release=maps&object=1",
     "alerts": "/alerts?release=maps",
     "alert": "/alerts?release=maps&id={alert}",
+    "subscriptions": "/alerts?view=subscriptions&subscription={subscription}",
     "jobs": "/jobs?job={job}",
     "past queries": "/jobs?view=queries",
     "files": "/files",
@@ -44,7 +46,13 @@ def addresses(pages: Pages) -> dict[str, str]:
     ]
     job = jobs.create_job(ANNA, kind=JobKind.TAP, parameters=[("QUERY", "SELECT 1")]).id
     (pages.home / "users/anna/home/note.txt").write_text("a note")
-    return {name: path.format(alert=alert, job=job) for name, path in PAGES.items()}
+    service = pages.factory.create_alert_subscription_service()
+    mine = [s.id for s in service.list_subscriptions(ANNA)]
+    subscription = mine[0] if mine else service.create(ANNA, SubscriptionWish("a look")).id
+    pages.factory.create_notice_service().add("anna", "a look", "Something is new", link="/portal/app/jobs")
+    return {
+        name: path.format(alert=alert, job=job, subscription=subscription) for name, path in PAGES.items()
+    }
 
 
 def settle(page: Page) -> None:

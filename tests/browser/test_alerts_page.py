@@ -106,3 +106,45 @@ def test_an_own_avro_file_shows_the_same_sheet(calm_page, pages: Pages, pictured
     expect(calm_page.get_by_role("alert").filter(has_text="no Avro file that can be read")).to_be_visible()
     calm_page.goto(f"{pages.url}/alerts?id=nonsense")
     expect(calm_page.get_by_role("alert").filter(has_text="Not the identifier of an alert")).to_be_visible()
+
+
+def test_a_subscription_is_made_watched_paused_and_ended(calm_page, pages: Pages, sources):
+    service = pages.factory.create_alert_subscription_service()
+    for old in service.list_subscriptions(ANNA):
+        service.remove(ANNA, old.id)
+    page = calm_page
+    page.goto(f"{pages.url}/alerts")
+    page.get_by_role("link", name="Subscriptions").click()
+    page.get_by_label("Alerts of").select_option("maps")
+    page.get_by_label("Filter", exact=True).select_option("a condition of my own")
+    page.get_by_label("Name of the subscription").fill("good <i>ones</i>")
+    condition = page.get_by_label("Condition (ADQL on DiaSource)")
+    condition.fill("snr > nothing")
+    page.get_by_role("button", name="Subscribe").click()
+    expect(page.get_by_role("alert").filter(has_text="The filter cannot be applied")).to_be_visible()
+    condition.fill("snr > 12")
+    page.get_by_label("Deliver to").select_option("also as Avro files into alerts/ of my files")
+    page.get_by_role("button", name="Subscribe").click()
+    expect(page.get_by_role("heading", name="good <i>ones</i>")).to_be_visible()
+    page.get_by_role("button", name="Send them again").click()
+    expect(page.get_by_text("100 alerts pass by")).to_be_visible()
+    delivery = pages.factory.create_alert_delivery()
+    while delivery.work():
+        pass
+    newest = sorted(sources, key=lambda r: (r["midpointMjdTai"], r["diaSourceId"]))[-100:]
+    good = [row["diaSourceId"] for row in newest if row["snr"] is not None and row["snr"] > 12]
+    expect(page.get_by_text(f"100 seen, {len(good)} sent, 0 failed")).to_be_visible()
+    expect(page.get_by_role("button", name="Notices: 1 unread")).to_be_visible()
+    delivered = page.get_by_role("table").filter(has_text="Delivered to good").locator("tbody tr")
+    expect(delivered.first).to_contain_text(str(good[-1]))
+    log = page.get_by_role("table").filter(has_text="Delivery log of good").locator("tbody tr")
+    expect(log).to_have_count(1)
+    expect(log.first).to_contain_text("alerts/good-i-ones-i")
+    delivered.first.click()
+    expect(page.get_by_role("link", name=f"Open alert {good[-1]}")).to_be_visible()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    page.get_by_role("button", name="End it…").click()
+    page.get_by_role("button", name="End it", exact=True).click()
+    expect(page.get_by_text("You have no subscriptions yet")).to_be_visible()
+    assert service.list_subscriptions(ANNA) == []

@@ -224,3 +224,38 @@ def test_files_opened_longest_ago_are_forgotten(tmp_path):
     keys = [asyncio.run(store.receive(who, f"{n}.fits", chunks(n)))["key"] for n in range(23)]
     assert len(list(tmp_path.glob("*/*/about.json"))) == 20
     assert store.describe(who, keys[-1])["name"] == "22.fits"
+
+
+def test_uploaded_images_count_in_the_quota_until_they_are_forgotten(tmp_path):
+    (tmp_path / "releases").mkdir()
+    (tmp_path / "config.yaml").write_text("portal: {files_bytes: 400000}")
+    app, factory = make_portal(tmp_path, URL)
+    who, files = Identity("anna", frozenset({"write:files"})), factory.create_files_service()
+    image = [as_bytes(fits.PrimaryHDU(np.full((150, 200), n, np.float32))) for n in range(4)]
+    with TestClient(app, base_url=URL, headers=ANNA) as client:
+        for content in (image[0], image[1], image[1], image[2]):
+            assert send(client, content).status_code == 200
+        files.note_change(who)
+        assert files.measure_bytes(who) == sum(len(c) for c in image[:3])
+        refused = send(client, image[3])
+        assert (refused.status_code, refused.json()["code"]) == (507, "file_space")
+        room = client.get(f"/portal/app/files/room?path=more&size={len(image[3])}").json()
+        assert "no space" in room["refusal"]
+        home = tmp_path / "users/anna/home"
+        (home / "own.fits").write_bytes(image[3][:30000])
+        assert FitsFiles(tmp_path / "cache/fitsfiles", files).forget_all(who) == 3
+        assert files.measure_bytes(who) == 30000
+        assert send(client, image[3]).status_code == 200
+    factory.close()
+
+
+def test_a_home_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "releases").mkdir()
+    (tmp_path / "users/anna").mkdir(parents=True)
+    (tmp_path / "users/anna/home").write_text("no folder")
+    app, factory = make_portal(tmp_path, URL)
+    with TestClient(app, base_url=URL, headers=ANNA) as client:
+        answer = client.get("/portal/app/files/content/x.fits")
+        assert (answer.status_code, answer.json()["code"]) == (409, "file_conflict")
+        assert "the home folder /home/anna is a file" in answer.json()["detail"]
+    factory.close()

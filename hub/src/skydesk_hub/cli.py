@@ -17,6 +17,7 @@ import click
 __all__ = ["main", "skydesk"]
 
 HELP_LINES = {
+    "alerts": "Issue the alerts of a release again.",
     "calib": "Certify calibrations.",
     "camera": "Register cameras that write FITS files.",
     "demo": "Build the demo release.",

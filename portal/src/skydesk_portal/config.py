@@ -179,6 +179,19 @@ class PortalConfig(BaseModel):
     jobs_password_file: Path | None = None
     """File (mode 600) with the password of that database, if it asks for one."""
 
+    alert_days: float = Field(30.0, gt=0)
+    """How long the delivery log of a subscription to alerts is kept, and what was issued waits for a paused one."""
+
+    alert_webhooks: tuple[str, ...] = ()
+    """Beginnings of the addresses that subscriptions to alerts may send to, such as `https://hooks.example.org/`;
+    none forbids it. Hosts in private networks are never asked."""
+
+    notice_days: float = Field(30.0, gt=0)
+    """How long a notice is kept for its person."""
+
+    notice_seconds: float = Field(60.0, ge=0)
+    """A job that ran longer than this gives a notice when it ends; a shorter one only if that was asked for."""
+
     announcements: tuple[str, ...] = ()
     """Sentences for everybody that the first page of the Portal begins with, such as times of maintenance."""
 
@@ -200,6 +213,16 @@ class PortalConfig(BaseModel):
 
     unlimited_groups: tuple[str, ...] = ()
     """Groups whose members no limit holds for."""
+
+    @field_validator("alert_webhooks")
+    @classmethod
+    def _name_whole_hosts(cls, beginnings: tuple[str, ...]) -> tuple[str, ...]:
+        for beginning in beginnings:
+            parts = urlsplit(beginning)
+            # Without the slash behind it, a name could be continued to that of another host.
+            if parts.scheme != "https" or not parts.hostname or not parts.path.startswith("/"):
+                raise ValueError(f"{beginning!r} is not an https address with a slash behind the host")
+        return beginnings
 
 
 class PortalSettings(BaseModel):
@@ -268,6 +291,11 @@ class PortalSettings(BaseModel):
     def history_file(self) -> Path:
         """The database of past queries."""
         return self.home / "queries.sqlite"
+
+    @property
+    def alerts_file(self) -> Path:
+        """The database of the alert stream and of subscriptions to it."""
+        return self.home / "alerts.sqlite"
 
     @property
     def jobs_file(self) -> Path:

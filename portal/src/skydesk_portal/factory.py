@@ -12,6 +12,9 @@ from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.releases import ReleaseStore, engine_name
+from skydesk_portal.services.alert_delivery import AlertDelivery
+from skydesk_portal.services.alert_subscriptions import AlertSubscriptionService
+from skydesk_portal.services.alert_webhooks import AlertWebhooks
 from skydesk_portal.services.alerts import AlertService
 from skydesk_portal.services.batch import BatchExecutor, BatchService
 from skydesk_portal.services.bulk import BulkExecutor, BulkService
@@ -24,12 +27,14 @@ from skydesk_portal.services.execution import TapExecutor
 from skydesk_portal.services.files import FilesService
 from skydesk_portal.services.find import FindService
 from skydesk_portal.services.find_names import NameResolver
+from skydesk_portal.services.fitsfiles import measure_uploads
 from skydesk_portal.services.hips import HipsService
 from skydesk_portal.services.history import HistoryService
 from skydesk_portal.services.identity import HubIdentityClient, IdentityClient
 from skydesk_portal.services.jobs import JobService
 from skydesk_portal.services.limits import LimitService
 from skydesk_portal.services.notebooks import NotebookService
+from skydesk_portal.services.notices import NoticeService
 from skydesk_portal.services.pictures import PreviewService
 from skydesk_portal.services.preferences import PreferenceService
 from skydesk_portal.services.resultsets import ResultSetService
@@ -43,6 +48,8 @@ from skydesk_portal.services.tap import TapService
 from skydesk_portal.services.uploads import UploadService
 from skydesk_portal.services.userimages import UserImageService
 from skydesk_portal.services.vospace import TransferExecutor, VospaceService
+from skydesk_portal.storage.alert_stream import AlertStream
+from skydesk_portal.storage.alert_subscriptions import AlertSubscriptionStore
 from skydesk_portal.storage.claims import ClaimStore
 from skydesk_portal.storage.davlocks import LockTable
 from skydesk_portal.storage.duckdb_engine import DuckdbEngine
@@ -50,6 +57,7 @@ from skydesk_portal.storage.engine import HomeEngine
 from skydesk_portal.storage.history import SqliteHistoryStore
 from skydesk_portal.storage.jobs import SqliteJobStore
 from skydesk_portal.storage.limits import Counters
+from skydesk_portal.storage.notices import NoticeStore
 from skydesk_portal.storage.preferences import PreferenceStore
 from skydesk_portal.storage.resultsets import ResultSetStore
 from skydesk_portal.storage.routed_engine import RoutedEngine
@@ -288,6 +296,55 @@ class Factory:
         """Return the alerts of releases."""
         return AlertService(self._releases, self.settings.url)
 
+    @cached_property
+    def _alert_stream(self) -> AlertStream:
+        return AlertStream(self.settings.alerts_file)
+
+    def create_alert_stream(self) -> AlertStream:
+        """Return the stream of alerts."""
+        return self._alert_stream
+
+    @cached_property
+    def _alert_subscriptions(self) -> AlertSubscriptionService:
+        portal = self.settings.portal
+        return AlertSubscriptionService(
+            AlertSubscriptionStore(self.settings.alerts_file),
+            self._alert_stream,
+            self.create_alert_service(),
+            self._releases,
+            self._tap,
+            AlertWebhooks(portal.alert_webhooks),
+            self._signer,
+            self.settings.url,
+            portal.alert_days,
+        )
+
+    def create_alert_subscription_service(self) -> AlertSubscriptionService:
+        """Return the subscriptions to alerts."""
+        return self._alert_subscriptions
+
+    def create_alert_delivery(self) -> AlertDelivery:
+        """Return what delivers alerts to subscriptions."""
+        return AlertDelivery(
+            self._alert_subscriptions,
+            self.create_alert_service(),
+            self._releases,
+            self._tap,
+            self._files,
+            self._notices,
+            self.settings.run / "alerts.lock",
+        )
+
+    @cached_property
+    def _notices(self) -> NoticeService:
+        portal = self.settings.portal
+        store = NoticeStore(self.settings.home / "notices.sqlite")
+        return NoticeService(store, portal.notice_days, portal.notice_seconds)
+
+    def create_notice_service(self) -> NoticeService:
+        """Return the notices of people."""
+        return self._notices
+
     def create_preference_service(self) -> PreferenceService:
         """Return what people prefer."""
         return PreferenceService(PreferenceStore(self.settings.home / "preferences.sqlite"))
@@ -312,7 +369,15 @@ class Factory:
         store = NodePropertyStore(self.settings.home / "files.sqlite")
         limit = self.settings.portal.files_bytes
         claims = ClaimStore(self.settings.run / "claims.sqlite")
-        return FilesService(self.settings.users, limit, self.settings.url, store, claims)
+        uploads = self.settings.cache / "fitsfiles"
+        return FilesService(
+            self.settings.users,
+            limit,
+            self.settings.url,
+            store,
+            claims,
+            measure_more=lambda name: measure_uploads(uploads, name),
+        )
 
     def create_lock_table(self) -> LockTable:
         """Return the locks that WebDAV clients hold."""

@@ -19,12 +19,24 @@ const EMPTY: Page = {
 
 export function render({ model }: { model: Model }): HTMLElement {
   let serial = 0;
+  // Ticks that the page does not show yet: of several changes in a short time Panel may only hear the last one.
+  const pending = new Map<number, boolean>();
   const table = new PageTable({
     turn: (request) => { model.request = { ...request, serial: ++serial }; },
     pick: (row) => { model.picked = { row, serial: ++serial }; },
-    tick: (row, on) => { model.ticked = { row, on, serial: ++serial }; },
+    tick: (row, on) => {
+      pending.set(row, on);
+      model.ticked = { rows: Object.fromEntries(pending), serial: ++serial };
+    },
   });
-  const show = (): void => table.show({ ...EMPTY, ...model.page });
+  let before = "";
+  const show = (): void => {
+    const page = { ...EMPTY, ...model.page };
+    const rows = JSON.stringify([page.first, page.total, page.sort, page.rows]);
+    for (const [row, on] of pending) if (rows !== before || page.ticked?.[row] === on) pending.delete(row);
+    before = rows;
+    table.show({ ...page, ticked: page.ticked?.map((on, n) => pending.get(n) ?? on) ?? null });
+  };
   model.on("page", show);
   show();
   return make("div", { class: "root" }, make("style", {}, style), table.element);

@@ -96,6 +96,8 @@ async def _sweep(services: Factory) -> None:
                 services.create_tap_service().sweep,
                 services.create_result_set_service().sweep,
                 services.create_table_service().sweep,
+                services.create_alert_subscription_service().sweep,
+                services.create_notice_service().sweep,
             ):
                 await asyncio.to_thread(sweep)
         except Exception:  # noqa: BLE001 - a background loop must outlive one failure

@@ -23,6 +23,7 @@ __all__ = [
     "describe_parquet",
     "describe_release",
     "engine_name",
+    "find_home",
 ]
 
 OBSCORE = "ObsCore"
@@ -35,6 +36,20 @@ def engine_name(release: str) -> str:
     """Return the name under which the engine attaches a release."""
     # A prefix keeps a release called "main" or "system" away from the engine's own databases.
     return f"r_{release}"
+
+
+def find_home() -> Path:
+    """Return the platform's home folder, as commands find it.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    from skydesk_core.home import get_home
+
+    with core_errors():
+        return get_home().root
 
 
 def _size(datatype: str, arraysize: str | None) -> str | None:

@@ -7,11 +7,12 @@ import io
 import json
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from skydesk_portal.exceptions import NotFoundError, PortalError, UsageError
 from skydesk_portal.models.alerts import (
@@ -29,7 +30,11 @@ from skydesk_portal.storage.alerts import AlertIndex
 from skydesk_portal.vo.alerts import alert_fits, cutouts_fits
 
 if TYPE_CHECKING:
+    from _typeshed import SupportsWrite as _SupportsWrite
+
     from skydesk_portal.pipeline import Release
+
+    type SupportsWrite = _SupportsWrite[bytes]
 
 __all__ = ["AlertFormat", "AlertService"]
 
@@ -73,6 +78,20 @@ def _load_schema(path: Path, created: str) -> tuple[dict[str, Any], Any]:
 
     text = path.read_text(encoding="utf-8")
     return json.loads(text), fastavro.parse_schema(json.loads(text))
+
+
+class _Target(io.RawIOBase):
+    """What takes bytes one after the other, in the form that the Avro library wants."""
+
+    def __init__(self, target: SupportsWrite) -> None:
+        self._target = target
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._target.write(bytes(data))
+        return len(data)
 
 
 class AlertService:
@@ -188,6 +207,68 @@ class AlertService:
         found, row = self._find(identity, alert_id, release)
         plain, _parsed, record = self._decode(found, row)
         return found.name, AlertPacket(plain, record)
+
+    def write_packets(
+        self, identity: Identity, alert_ids: Sequence[int], release: str, target: SupportsWrite
+    ) -> None:
+        """Write alerts of one release into one Avro file.
+
+        Parameters
+        ----------
+        identity
+            Who may read them.
+        alert_ids
+            Their identifiers, in the order wanted.
+        release
+            The release.
+        target
+            Takes the bytes.
+
+        Raises
+        ------
+        NotFoundError
+            If the caller sees no such alert.
+        """
+        import fastavro
+
+        found = [self._find(identity, alert_id, release) for alert_id in alert_ids]
+        first = self._decode(*found[0])
+        records = (self._decode(*one)[2] for one in found)
+        fastavro.writer(cast("IO[bytes]", _Target(target)), first[1], records, codec="deflate")
+
+    def list_after(self, release: Release, place: tuple[float, int] | None, limit: int) -> list[AlertRow]:
+        """Return the alerts of a release behind a place, by time.
+
+        Parameters
+        ----------
+        release
+            A release with alerts.
+        place
+            Time (MJD TAI) and identifier of the alert before; `None` begins with the first.
+        limit
+            How many at most.
+        """
+        return AlertIndex(release.path / "alerts" / "index.sqlite").search(
+            AlertQuery(limit=limit, after=place)
+        )
+
+    def list_newest(self, release: Release, limit: int) -> list[AlertRow]:
+        """Return the newest alerts of a release, by time.
+
+        Parameters
+        ----------
+        release
+            A release with alerts.
+        limit
+            How many at most.
+        """
+        return AlertIndex(release.path / "alerts" / "index.sqlite").list_newest(limit)
+
+    def find_row(self, release: Release, alert_id: int) -> AlertRow | None:
+        """Return what the index of a release says of an alert, `None` if it has none such."""
+        if release.manifest.alerts is None:
+            return None
+        return AlertIndex(release.path / "alerts" / "index.sqlite").find(alert_id)
 
     def list_releases(self, identity: Identity) -> list[str]:
         """Return the names of the releases that have alerts, the newest first."""

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -112,10 +113,18 @@ class FilesService:
         What people wrote about their files.
     claims
         What files on their way have been promised.
+    measure_more
+        Tells how many bytes a person keeps elsewhere that count as files of theirs, by their name.
     """
 
     def __init__(
-        self, users: Path, limit_bytes: int, url: str, properties: NodePropertyStore, claims: ClaimStore
+        self,
+        users: Path,
+        limit_bytes: int,
+        url: str,
+        properties: NodePropertyStore,
+        claims: ClaimStore,
+        measure_more: Callable[[str], int] | None = None,
     ) -> None:
         self._users = users
         self.properties = properties
@@ -124,6 +133,7 @@ class FilesService:
         self._lock = threading.Lock()
         self._used: dict[str, tuple[float, int]] = {}
         self.claims = claims
+        self.measure_more = measure_more or (lambda _name: 0)
 
     def check_scope(self, identity: Identity) -> None:
         """Refuse a token that may not touch files.
@@ -256,17 +266,21 @@ class FilesService:
             If it does not fit into the quota.
         """
         home, parts = self.locate(identity, path)
-        name = secrets.token_hex(12)
-        claim = Claim(
-            lambda wanted: self._promise(identity, name, wanted),
-            lambda size: self.claims.end(name, size),
-        )
+        claim = self.claim(identity)
         claim.take(size_bytes or 0)
         try:
             return home.begin_write(parts, claim)
         except BaseException:
             claim.end(None)
             raise
+
+    def claim(self, identity: Identity) -> Claim:
+        """Return what has space in the quota of a person promised, for a file on its way."""
+        name = secrets.token_hex(12)
+        return Claim(
+            lambda wanted: self._promise(identity, name, wanted),
+            lambda size: self.claims.end(name, size),
+        )
 
     def _promise(self, identity: Identity, name: str, wanted_bytes: int) -> bool:
         for fresh in (False, True):
@@ -325,7 +339,7 @@ class FilesService:
         self.properties.set_all(plain_path(target), self.properties.get_all(plain_path(source)))
 
     def measure_bytes(self, identity: Identity) -> int:
-        """Return how much a home folder holds, at most a minute old."""
+        """Return how much counts in the quota of a person: the home folder and uploaded images, at most a minute old."""
         return self._measure(identity, fresh=False)[1]
 
     def _measure(self, identity: Identity, *, fresh: bool) -> tuple[float, int]:
@@ -336,7 +350,8 @@ class FilesService:
             return known
         # What is complete by now is seen; what is completed meanwhile counts as a promise.
         begun = time.time()
-        found = (begun, self.open_home(identity).measure_bytes())
+        total = self.open_home(identity).measure_bytes() + self.measure_more(identity.name)
+        found = (begun, total)
         with self._lock:
             self._used[identity.name] = found
         return found

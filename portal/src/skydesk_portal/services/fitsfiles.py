@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
     from skydesk_portal.services.files import FilesService
 
-__all__ = ["OWN_IMAGES", "FitsFiles"]
+__all__ = ["OWN_IMAGES", "FitsFiles", "measure_uploads"]
 
 OWN_IMAGES = "my-files"
 """What stands in place of a release's name for images out of people's own files."""
@@ -30,6 +32,30 @@ _KEY = re.compile(r"[0-9a-f]{24}\Z")
 _LIMIT_BYTES = 1_000_000_000
 _MOST_FILES = 20
 _BLOCK_BYTES = 1 << 20
+_UPLOADED = "uploaded"
+
+
+def _folder_of(folder: Path, name: str) -> Path:
+    # Names of people are checked when they are made; a digest keeps even a strange one inside the folder.
+    return folder / hashlib.sha256(name.encode()).hexdigest()[:24]
+
+
+def measure_uploads(folder: Path, name: str) -> int:
+    """Return how many bytes a person has uploaded for a look; copies of files out of the home folder do not count.
+
+    Parameters
+    ----------
+    folder
+        Where `FitsFiles` keeps them.
+    name
+        Name of the person.
+    """
+    total = 0
+    for mark in _folder_of(folder, name).glob(f"*/{_UPLOADED}"):
+        # It may be forgotten meanwhile.
+        with suppress(OSError):
+            total += (mark.parent / "file.fits").stat().st_size
+    return total
 
 
 class FitsFiles:
@@ -51,8 +77,7 @@ class FitsFiles:
         self._limit = limit_bytes
 
     def _home(self, identity: Identity) -> Path:
-        # Names of people are checked when they are made; a digest keeps even a strange one inside the folder.
-        return self._folder / hashlib.sha256(identity.name.encode()).hexdigest()[:24]
+        return _folder_of(self._folder, identity.name)
 
     def check_size(self, size_bytes: int) -> None:
         """Refuse what is too large.
@@ -87,6 +112,8 @@ class FitsFiles:
 
         Raises
         ------
+        FileSpaceError
+            If it does not fit into the caller's quota of files.
         TooLargeError
             If it is too large.
         UsageError
@@ -94,15 +121,28 @@ class FitsFiles:
         """
         home = self._home(identity)
         home.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=home, prefix=".upload-") as file:
-            size, digest = 0, hashlib.sha256()
-            async for chunk in chunks:
-                size += len(chunk)
-                self.check_size(size)
-                digest.update(chunk)
-                file.write(chunk)
-            file.flush()
-            return self._keep(home, Path(file.name), digest.hexdigest()[:24], name, size)
+        claim = self._files.claim(identity) if self._files is not None else None
+        kept: int | None = None
+        try:
+            with tempfile.NamedTemporaryFile(dir=home, prefix=".upload-") as file:
+                size, digest = 0, hashlib.sha256()
+                async for chunk in chunks:
+                    size += len(chunk)
+                    self.check_size(size)
+                    if claim is not None:
+                        await asyncio.to_thread(claim.take, size)
+                    digest.update(chunk)
+                    file.write(chunk)
+                file.flush()
+                key = digest.hexdigest()[:24]
+                known = (home / key / _UPLOADED).exists()
+                found = self._keep(home, Path(file.name), key, name, size)
+                (home / key / _UPLOADED).touch()
+                kept = None if known else size
+        finally:
+            if claim is not None:
+                claim.end(kept)
+        return found
 
     def open_own(self, identity: Identity, path: str) -> dict[str, Any]:
         """Show a file out of the caller's own files.
@@ -167,6 +207,15 @@ class FitsFiles:
             raise NotFoundError("this file is no longer kept here: open it again") from error
         best = next((p["number"] for p in about["parts"] if p["planes"]), None)
         return {"key": key, **about, "first": None if best is None else f"{key}-{best}-0"}
+
+    def forget_all(self, identity: Identity) -> int:
+        """Forget what a person has opened; return how many files that were."""
+        known = list(self._home(identity).glob("*/about.json"))
+        for about in known:
+            shutil.rmtree(about.parent, ignore_errors=True)
+        if self._files is not None:
+            self._files.note_change(identity)
+        return len(known)
 
     def describe(self, identity: Identity, key: str) -> dict[str, Any]:
         """Tell what is in a file that was opened before.

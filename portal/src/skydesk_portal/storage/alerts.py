@@ -53,6 +53,14 @@ class AlertIndex:
             row = db.execute(f"SELECT {_COLUMNS} FROM alert WHERE alert_id = ?", [alert_id]).fetchone()
         return None if row is None else AlertRow(*row)
 
+    def list_newest(self, limit: int) -> list[AlertRow]:
+        """Return the newest alerts, by time."""
+        with self._open() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM alert ORDER BY midpoint_mjd_tai DESC, alert_id DESC LIMIT ?", [limit]
+            ).fetchall()
+        return [AlertRow(*row) for row in reversed(rows)]
+
     def search(self, query: AlertQuery) -> list[AlertRow]:
         """Return the alerts that fulfil conditions, by time.
 

@@ -262,12 +262,22 @@ class HomeFolder:
         The folder; made if it is missing.
     inside
         Where the lab sees it, for absolute links.
+
+    Raises
+    ------
+    FileConflictError
+        If a file stands in its place.
     """
 
     def __init__(self, root: Path, inside: str) -> None:
         self._root = root
         self._inside = inside
-        root.mkdir(parents=True, mode=0o700, exist_ok=True)
+        try:
+            root.mkdir(parents=True, mode=0o700, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise FileConflictError(
+                f"the home folder {inside} is a file: whoever runs this platform has to move it away"
+            ) from error
 
     def _link_steps(self, folder: int, name: str, stack: list[int]) -> list[str]:
         target = os.readlink(name, dir_fd=folder)

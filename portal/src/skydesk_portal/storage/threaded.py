@@ -17,7 +17,7 @@ class ThreadedFile:
     file
         The database; made if it is missing.
     schema
-        One statement that makes its table unless that is there.
+        Statements that make its tables unless they are there.
     """
 
     def __init__(self, file: Path, schema: str) -> None:
@@ -31,6 +31,6 @@ class ThreadedFile:
         if found is None:
             found = sqlite3.connect(self._file, timeout=30)
             found.execute("PRAGMA journal_mode=WAL")
-            found.execute(self._schema)
+            found.executescript(self._schema)
             self._local.connection = found
         return found

@@ -43,8 +43,11 @@ from skydesk_portal.ui.routes_account import create_account_router
 from skydesk_portal.ui.routes_alerts import create_alerts_router
 from skydesk_portal.ui.routes_files import create_files_router
 from skydesk_portal.ui.routes_find import create_find_router
+from skydesk_portal.ui.routes_notices import create_notices_router
+from skydesk_portal.ui.routes_transfer import create_transfer_router
 from skydesk_portal.ui.services import PortalServices
 from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, read_request
+from skydesk_portal.ui.transfers import TransferWatch
 from skydesk_portal.ui.view_routes import create_view_router
 
 __all__ = ["create_app"]
@@ -182,6 +185,8 @@ def create_app(
     app.include_router(create_files_router(services))
     app.include_router(create_alerts_router(services))
     app.include_router(create_account_router(services))
+    app.include_router(create_notices_router(services))
+    app.include_router(create_transfer_router(services))
     app.include_router(create_view_router(services.views))
     app.include_router(create_lightcurve_router(services))
     add_applications(
@@ -196,4 +201,4 @@ def create_app(
         sign_sessions=True,
         secret_key=secrets.token_hex(32).encode(),
     )
-    return HubGate(_Headers(app), identities, oauth)
+    return HubGate(TransferWatch(_Headers(app), services.transfers), identities, oauth)

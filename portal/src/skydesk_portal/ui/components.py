@@ -53,7 +53,10 @@ class SkyTable(JSComponent):
     )
     request = param.Dict(default={}, doc="Wish of the reader: first row and sorting.")
     picked = param.Dict(default={}, doc="Row of the page that was chosen.")
-    ticked = param.Dict(default={}, doc="Row of the page that was ticked or is so no more.")
+    ticked = param.Dict(
+        default={},
+        doc="``rows``: those of the page that were ticked (true) or are so no more, by their place; and a serial number.",
+    )
 
     _bundle = "assets/skytable.bundle.js"
 

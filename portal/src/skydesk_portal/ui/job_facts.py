@@ -217,6 +217,11 @@ def describe_job(job: Job) -> str:
         (f"Download {r.name} ({describe_download(r.size)})", f"{PREFIX}/results/{job.id}/{r.name}")
         for r in job.results
     ]
+    links += [
+        (f"Download {r.name} as zip", f"{PREFIX}/transfer/zip/{job.id}/{r.name}")
+        for r in job.results
+        if r.media_type == "application/x-tar"
+    ]
     shown = "".join(
         f"<a class='open{'' if n == 0 else ' second'}' href='{escape(address)}'>{escape(words)}</a>"
         for n, (words, address) in enumerate([*links, *_links(job)])

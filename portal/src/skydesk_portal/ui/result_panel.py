@@ -24,6 +24,7 @@ from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.linked import LinkedViews
 from skydesk_portal.ui.photometry_presets import list_presets
 from skydesk_portal.ui.result_table import KeptTable
+from skydesk_portal.ui.result_transfer import ResultTransfer
 from skydesk_portal.ui.row_sheet import write_sheet, write_statistics
 from skydesk_portal.ui.shell import notice
 from skydesk_portal.ui.subsets_panel import SubsetsPanel
@@ -86,10 +87,11 @@ class ResultPanel:
         self.rows = KeptTable(self.pick, self._on_tick, self._on_conditions, self.say)
         self.views = LinkedViews(dark, self.pick_point, self._on_chosen, self._on_change, self.say)
         self.subsets = SubsetsPanel(self)
+        self.transfer = ResultTransfer(services, identity, lambda: (self.result.id, self.shown_view()))
         self._make_tools()
         self.body = pn.Column(
-            self.actions, self.message, self._tools_view(), self.rows.view, self.links, self.sheet_card, self.count,
-            self._choose_view(), self.views.view, sizing_mode="stretch_width", visible=False,
+            self.actions, self.transfer.view, self.message, self._tools_view(), self.rows.view, self.links,
+            self.sheet_card, self.count, self._choose_view(), self.views.view, sizing_mode="stretch_width", visible=False,
         )  # fmt: skip
 
     def _make_tools(self) -> None:
@@ -412,11 +414,15 @@ class ResultPanel:
         self.rows.mark(number)
         self.pick(number)
 
+    def shown_view(self) -> ResultView:
+        """Return columns, rows and order of what the table shows."""
+        if self.only.value == _ONLY and self.views.coordinator.chosen is not None:
+            return replace(self.rows.shown, subset=CHOSEN_SUBSET)
+        return self.rows.shown
+
     def show_actions(self) -> None:
         """Offer what is shown as files."""
-        view = self.rows.shown
-        if self.only.value == _ONLY and self.views.coordinator.chosen is not None:
-            view = replace(view, subset=CHOSEN_SUBSET)
+        view = self.shown_view()
         base = f"{PREFIX}/resultsets/{self.result.id}/download?"
         shown = json.dumps(view.to_dict(), separators=(",", ":"))
         parts = [

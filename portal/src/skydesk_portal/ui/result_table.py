@@ -188,10 +188,12 @@ class KeptTable:
             self._on_pick(number)
 
     def _tick(self, event: Any) -> None:
-        number = self._number_of(event.new.get("row", -1))
-        if number is not None:
-            (self.ticked.add if event.new.get("on") else self.ticked.discard)(number)
-            self._on_tick()
+        for row, on in event.new.get("rows", {}).items():
+            number = self._number_of(int(row))
+            if number is not None:
+                (self.ticked.add if on else self.ticked.discard)(number)
+        self._draw()
+        self._on_tick()
 
     def clear_ticks(self) -> None:
         """Take away all ticks."""

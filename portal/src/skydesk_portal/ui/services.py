@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skydesk_portal.services.image_files import ImageFileService
 from skydesk_portal.services.images import ImageService
+from skydesk_portal.services.result_transfers import ResultTransferService
+from skydesk_portal.services.transfers import TransferMonitor
 from skydesk_portal.services.views import ViewRegistry
 
 if TYPE_CHECKING:
     from skydesk_portal.config import PortalConfig
     from skydesk_portal.factory import Factory
     from skydesk_portal.pipeline.releases import ReleaseStore
+    from skydesk_portal.services.alert_subscriptions import AlertSubscriptionService
     from skydesk_portal.services.alerts import AlertService
     from skydesk_portal.services.estimate import EstimateService
     from skydesk_portal.services.files import FilesService
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.jobs import JobService
     from skydesk_portal.services.limits import LimitService
     from skydesk_portal.services.notebooks import NotebookService
+    from skydesk_portal.services.notices import NoticeService
     from skydesk_portal.services.preferences import PreferenceService
     from skydesk_portal.services.resultsets import ResultSetService
     from skydesk_portal.services.sharing import SharingService
@@ -43,8 +48,12 @@ class PortalServices:
         Cut-outs.
     find
         The search box.
-    alerts
-        Alerts of releases.
+    alerts, subscriptions
+        Alerts of releases, and what people subscribed to of them.
+    notices, transfers
+        What people are told, and their downloads under way.
+    image_files, result_transfers
+        Files of images and results of queries, sent to the disk or into storage and tables.
     files, tables, sharing
         Files and tables of people, and who may read them.
     history
@@ -74,6 +83,11 @@ class PortalServices:
     soda: SodaService
     find: FindService
     alerts: AlertService
+    subscriptions: AlertSubscriptionService
+    notices: NoticeService
+    transfers: TransferMonitor
+    image_files: ImageFileService
+    result_transfers: ResultTransferService
     files: FilesService
     tables: TableService
     sharing: SharingService
@@ -105,19 +119,27 @@ def create_services(factory: Factory) -> PortalServices:
     settings = factory.settings
     releases, queries = factory.create_release_store(), factory.create_tap_service()
     files = factory.create_files_service()
+    soda, tables = factory.create_soda_service(), factory.create_table_service()
+    images = ImageService(releases, queries, settings.home / "cache" / "pyramids", files)
+    results = factory.create_result_set_service()
     return PortalServices(
         releases=releases,
         queries=queries,
         jobs=factory.create_job_service(),
-        images=ImageService(releases, queries, settings.home / "cache" / "pyramids", files),
-        soda=factory.create_soda_service(),
+        images=images,
+        soda=soda,
         find=factory.create_find_service(),
         alerts=factory.create_alert_service(),
+        subscriptions=factory.create_alert_subscription_service(),
+        notices=factory.create_notice_service(),
+        transfers=TransferMonitor(factory.create_notice_service()),
+        image_files=ImageFileService(soda, images.files, files),
+        result_transfers=ResultTransferService(results, files, tables),
         files=files,
-        tables=factory.create_table_service(),
+        tables=tables,
         sharing=factory.create_sharing_service(),
         history=factory.create_history_service(),
-        results=factory.create_result_set_service(),
+        results=results,
         estimates=factory.create_estimate_service(),
         limits=factory.create_limit_service(),
         preferences=factory.create_preference_service(),

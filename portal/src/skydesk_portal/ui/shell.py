@@ -15,6 +15,7 @@ from panel.viewable import Viewable
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.preferences import Preferences
 from skydesk_portal.services.preferences import PreferenceService
+from skydesk_portal.ui.bell import write_bell
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, read_identity
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def frame(
         "user": request.identity.name,
         "prefix": PREFIX,
         "narrow": narrow,
+        "bell": write_bell(),
         "theme": request.preferences.theme,
         "text_percent": request.preferences.text_percent,
     }

@@ -58,9 +58,13 @@ class ResultTable:
     ----------
     on_pick
         Called with the index of a chosen row in the result.
+    on_tick
+        Called when the ticked rows have changed; without it rows have no ticks.
     """
 
-    def __init__(self, on_pick: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self, on_pick: Callable[[int], None] | None = None, on_tick: Callable[[], None] | None = None
+    ) -> None:
         self.view = SkyTable(sizing_mode="stretch_width")
         self.table: pa.Table | None = None
         self.columns: Sequence[ColumnInfo] = ()
@@ -70,9 +74,12 @@ class ResultTable:
         self._caption = ""
         self._note = ""
         self._selected: int | None = None
+        self.ticked: set[int] = set()
         self._on_pick = on_pick
+        self._on_tick = on_tick
         self.view.param.watch(self._turn, "request")
         self.view.param.watch(self._pick, "picked")
+        self.view.param.watch(self._tick, "ticked")
 
     def show(self, table: pa.Table, columns: Sequence[ColumnInfo], caption: str, note: str = "") -> None:
         """Show a result from its first row.
@@ -90,6 +97,7 @@ class ResultTable:
         """
         self.table, self.columns = table, columns
         self._order, self._sort, self._first, self._selected = None, [], 0, None
+        self.ticked.clear()
         self._caption, self._note = caption, note
         self._draw()
 
@@ -146,6 +154,15 @@ class ResultTable:
         if self._on_pick:
             self._on_pick(self._selected)
 
+    def _tick(self, event: Any) -> None:
+        if self.table is None or self._on_tick is None:
+            return
+        for row, on in event.new.get("rows", {}).items():
+            if 0 <= self._first + int(row) < self.table.num_rows:
+                (self.ticked.add if on else self.ticked.discard)(self._row_number(int(row)))
+        self._draw()
+        self._on_tick()
+
     def mark(self, index: int | None, turn: bool = True) -> None:
         """Mark a row of the result; by default turn to its page when the order is the original one."""
         self._selected = index
@@ -187,4 +204,5 @@ class ResultTable:
             "note": self._note,
             "caption": self._caption,
             "selected": numbers.index(self._selected) if self._selected in numbers else -1,
+            "ticked": None if self._on_tick is None else [n in self.ticked for n in numbers],
         }

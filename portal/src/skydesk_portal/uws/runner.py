@@ -109,6 +109,8 @@ class JobRunner:
     short_s
         Makes this the lane of short jobs: one that runs longer than this goes
         back to the queue for the other lanes. `None` takes any job.
+    on_end
+        Told of each job that has ended here.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class JobRunner:
         executors: Mapping[JobKind, JobExecutor],
         lease_s: float,
         short_s: float | None = None,
+        on_end: Callable[[Job], None] | None = None,
     ) -> None:
         self._token = secrets.token_hex(4)
         self.worker = f"{worker}/{self._token}"
@@ -127,6 +130,7 @@ class JobRunner:
         self.results = results
         self.executors = executors
         self.lease_s = lease_s
+        self._on_end = on_end
         self._job: Job | None = None
         self._handing: tuple[Phase, bool | None] | None = None
         self._context: JobContext | None = None
@@ -227,6 +231,17 @@ class JobRunner:
             error=error.code if error else None,
             s=round(time.monotonic() - begin, 2),
         )
+        if mine and self._on_end is not None:
+            self._tell(job.id, self._on_end)
+
+    def _tell(self, job_id: str, on_end: Callable[[Job], None]) -> None:
+        # The job has ended whether or not anybody can be told.
+        try:
+            ended = self.store.find(job_id)
+            if ended is not None:
+                on_end(ended)
+        except Exception:  # noqa: BLE001 - see above
+            get_logger().exception("the end of a job is not told")
 
     def _finish(self, job: Job, results: Sequence[JobResult], error: JobError | None) -> bool:
         # Work of hours is not thrown away because the store is restarted just now. After the lease it may be another's.

@@ -7,13 +7,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from skydesk_portal.config import PortalSettings
 from skydesk_portal.factory import Factory, create_factory
 from skydesk_portal.log import get_logger
-from skydesk_portal.models.jobs import JobKind
+from skydesk_portal.models.jobs import Job, JobKind
 from skydesk_portal.uws.runner import JobExecutor, JobRunner
 from skydesk_portal.uws.store import JobStore
 
@@ -39,7 +39,11 @@ def _beat(path: Path, runners: list[JobRunner], stop: threading.Event) -> None:
 
 
 def _create_runners(
-    name: str, settings: PortalSettings, store: JobStore, executors: Mapping[JobKind, JobExecutor]
+    name: str,
+    settings: PortalSettings,
+    store: JobStore,
+    executors: Mapping[JobKind, JobExecutor],
+    on_end: Callable[[Job], None],
 ) -> list[JobRunner]:
     # Queries and cut-outs never wait behind a pipeline: batch has a slot of its own. Short ones do not wait behind
     # long ones: one slot gives up what turns out to be long.
@@ -56,7 +60,9 @@ def _create_runners(
     if JobKind.BATCH in executors:
         lanes.append(({JobKind.BATCH: executors[JobKind.BATCH]}, None))
     return [
-        JobRunner(f"{name}-{i}", store, settings.results, lane, settings.portal.lease_seconds, short_s)
+        JobRunner(
+            f"{name}-{i}", store, settings.results, lane, settings.portal.lease_seconds, short_s, on_end
+        )
         for i, (lane, short_s) in enumerate(lanes)
     ]
 
@@ -80,8 +86,10 @@ def run_worker(name: str, settings: PortalSettings, factory: Factory | None = No
         signal.signal(number, lambda *_: stop.set())
     executors = services.create_executors()
     store = services.create_job_service().store
-    runners = _create_runners(name, settings, store, executors)
-    threads = [threading.Thread(target=runner.loop, args=(stop,), daemon=True) for runner in runners]
+    runners = _create_runners(name, settings, store, executors, services.create_notice_service().add_job)
+    delivery = services.create_alert_delivery()
+    loops = [*(runner.loop for runner in runners), delivery.loop]
+    threads = [threading.Thread(target=loop, args=(stop,), daemon=True) for loop in loops]
     for thread in threads:
         thread.start()
     settings.run.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from skydesk_portal.api.routes import (
+    alert_subscriptions,
     alerts,
     batch,
     bulk,
@@ -13,6 +14,7 @@ from skydesk_portal.api.routes import (
     health,
     hips,
     history,
+    notices,
     quota,
     sharing,
     sia,
@@ -38,6 +40,8 @@ ALL_ROUTERS: tuple[APIRouter, ...] = (
     datalink.router,
     hips.router,
     alerts.router,
+    alert_subscriptions.router,
+    notices.router,
     discovery.router,
     batch.router,
     vospace.router,

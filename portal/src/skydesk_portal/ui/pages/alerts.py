@@ -12,11 +12,13 @@ from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import ForbiddenError, NotFoundError, PortalError, UsageError
 from skydesk_portal.models.alerts import parse_alert_id
+from skydesk_portal.services.alert_filters import choices, filter_query, list_filters
 from skydesk_portal.services.alert_packets import MOST_PACKETS, read_avro
-from skydesk_portal.ui.alert_filters import choices, filter_query, list_filters
 from skydesk_portal.ui.gate import PREFIX
+from skydesk_portal.ui.pages.alert_subscriptions import SubscriptionsView
 from skydesk_portal.ui.pages.alerts_sheet import column_words, show_packet
 from skydesk_portal.ui.preview import LARGEST_BYTES
+from skydesk_portal.ui.sections import page_views
 from skydesk_portal.ui.shell import PageRequest, no_release, notice
 from skydesk_portal.ui.tables import ResultTable
 from skydesk_portal.ui.words import describe_bytes
@@ -29,6 +31,7 @@ __all__ = ["build"]
 
 _ROWS = 10_000
 _SCOPE = "read:alertdb"
+_VIEWS = {"Stream": "alerts", "Subscriptions": "alerts?view=subscriptions"}
 
 
 class _Stream:
@@ -255,6 +258,12 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
             notice("No release has alerts. A release gets them when it is published."),
             sizing_mode="stretch_width",
         )
+    if request.query.get("view") == "subscriptions":
+        subscriptions = SubscriptionsView(services, request, releases)
+        subscriptions.start()
+        return pn.Column(
+            page_views("Alerts", _VIEWS, "Subscriptions"), subscriptions.view, sizing_mode="stretch_width"
+        )
     stream = _Stream(services, request, releases)
     pn.state.onload(stream.load)
     bar = pn.FlexBox(stream.release, stream.filter, align_items="end", sizing_mode="stretch_width")
@@ -262,7 +271,7 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         stream.apply, stream.name, stream.save, stream.forget, align_items="end", sizing_mode="stretch_width"
     )
     return pn.Column(
-        heading,
+        page_views("Alerts", _VIEWS, "Stream"),
         bar,
         stream.condition,
         own,

@@ -55,6 +55,7 @@ class _Page:
         self.upload = SkyUpload(sizing_mode="stretch_width")
         self.table = ResultTable(self.pick)
         self.details = pn.pane.HTML("", sizing_mode="stretch_width")
+        self.forget = pn.widgets.Button(name="Forget uploaded images", visible=False)
         self.content = pn.Column(sizing_mode="stretch_width", margin=0)
         self.confirm = Confirmation()
         self.new_name = pn.widgets.TextInput(name="New folder", width=220)
@@ -72,6 +73,7 @@ class _Page:
         self.make.on_click(lambda _e: self.act(self.make_folder))
         self.rename.on_click(lambda _e: self.act(self.rename_chosen))
         self.delete.on_click(lambda _e: self.ask_delete())
+        self.forget.on_click(lambda _e: self.act(self.forget_uploads))
         self.show.on_click(lambda _e: self.act(self.show_chosen))
         self.to_table.on_click(lambda _e: self.act(self.make_table))
 
@@ -104,7 +106,12 @@ class _Page:
         self.table.show(table, _COLUMNS, f"/{inside}: {len(rows)} entries" if rows else f"/{inside} is empty")
         self.upload.folder = f"/{inside}" if inside else ""
         self.trail.object = self.make_trail()
-        self.usage.object = usage_bar("Home folder", used, files.limit_bytes, describe_bytes)
+        uploaded = files.measure_more(who.name)
+        name = (
+            f"Home folder, with {describe_bytes(uploaded)} of uploaded images" if uploaded else "Home folder"
+        )
+        self.usage.object = usage_bar(name, used, files.limit_bytes, describe_bytes)
+        self.forget.visible = uploaded > 0
         self.choose(None)
 
     def make_trail(self) -> str:
@@ -228,6 +235,12 @@ class _Page:
             name = self.chosen.name
             self.content.objects = [preview_file(self.read_chosen(), name, media_type_of(name))]
 
+    def forget_uploads(self) -> None:
+        """Forget the images that were uploaded for a look; files of the home folder stay."""
+        count = self.services.images.files.forget_all(self.request.identity)
+        self.say(f"{count} opened image files were forgotten; your files are all there.", "info")
+        self.refresh()
+
     def make_table(self) -> None:
         """Make a table of the chosen file."""
         if self.chosen is None:
@@ -283,6 +296,6 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
     page.refresh()
     new = pn.FlexBox(page.new_name, page.make, align_items="end", sizing_mode="stretch_width")
     return pn.Column(
-        page_views("Files", _VIEWS, "Files"), page.usage, page.trail, page.message, page.table.view, page.details,
+        page_views("Files", _VIEWS, "Files"), page.usage, page.forget, page.trail, page.message, page.table.view, page.details,
         page.actions, page.confirm.view, page.content, page.upload, new, sizing_mode="stretch_width",
     )  # fmt: skip

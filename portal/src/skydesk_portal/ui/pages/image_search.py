@@ -13,6 +13,7 @@ from panel.viewable import Viewable
 from skydesk_portal.exceptions import ForbiddenError, PortalError, UsageError
 from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.image_query import ImageQuery, write_query
+from skydesk_portal.ui.image_transfer import ImageTransfer
 from skydesk_portal.ui.shell import PageRequest, no_release, notice
 from skydesk_portal.ui.tables import ResultTable
 from skydesk_portal.ui.words import describe_download
@@ -56,11 +57,17 @@ class _Page:
         }
         self.search = pn.widgets.Button(name="Search", button_type="primary", width=100, align="end")
         self.message = pn.Column(sizing_mode="stretch_width", margin=0)
-        self.table = ResultTable(self.pick)
+        self.table = ResultTable(self.pick, self.tick)
+        self.transfer = ImageTransfer(services, request.identity)
         self.chosen = pn.pane.HTML("", sizing_mode="stretch_width")
         self.result: QueryResult | None = None
         self.body = pn.Column(
-            self.table.view, self.chosen, sizing_mode="stretch_width", margin=0, visible=False
+            self.table.view,
+            self.chosen,
+            self.transfer.view,
+            sizing_mode="stretch_width",
+            margin=0,
+            visible=False,
         )
         self.offer()
         for widget, key in ((self.kind, "kind"), (self.band, "band")):
@@ -128,11 +135,19 @@ class _Page:
         )
         self.message.objects = [notice(f"{found}; {links}.", "info")]
         self.body.visible = rows > 0
+        self.transfer.offer(self.release.value, [])
         self.table.show(self.result.table, self.result.columns, f"Images of release {self.release.value}")
         if pn.state.location:
             fields = {"release": self.release.value, "kind": self.kind.value, "band": self.band.value}
             fields |= {name: widget.value.strip() for name, widget in self.texts.items()}
             pn.state.location.search = f"?{urlencode({k: v for k, v in fields.items() if v} | {'run': 1})}"
+
+    def tick(self) -> None:
+        """Offer the ticked images for sending."""
+        if self.result is None:
+            return
+        ids = self.result.table.column("dataset_id").to_pylist()
+        self.transfer.offer(self.release.value, [ids[n] for n in sorted(self.table.ticked)])
 
     def pick(self, row: int) -> None:
         """Offer the pages of the chosen image."""
@@ -183,7 +198,7 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         pn.state.onload(page.on_search)
     heading = pn.pane.HTML(
         "<h1>Image search</h1><p class='soft'>All conditions that are filled in have to hold; "
-        "a row of the list opens the image.</p>",
+        "a row of the list opens the image, ticked rows can be downloaded or kept.</p>",
         sizing_mode="stretch_width",
     )
     return pn.Column(heading, form, page.message, page.body, sizing_mode="stretch_width")

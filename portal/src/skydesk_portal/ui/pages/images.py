@@ -15,6 +15,7 @@ from skydesk_portal.services.focalplanes import parse_visit_id, visit_id
 from skydesk_portal.services.images import ImageRow, contains_position
 from skydesk_portal.services.snippets import image_cells
 from skydesk_portal.ui.components import SkyImage
+from skydesk_portal.ui.image_transfer import ImageTransfer
 from skydesk_portal.ui.notebook_button import NotebookButton
 from skydesk_portal.ui.positions import parse_position
 from skydesk_portal.ui.shell import PageRequest, no_release, notice
@@ -80,6 +81,8 @@ class _Chooser:
         self.position = pn.widgets.TextInput(name="Position (RA Dec)", placeholder="53.13 -28.10", width=220)
         self.find = pn.widgets.Button(name="Find", button_type="primary", width=70, align="end")
         self.notebook = NotebookButton(services.notebooks, request, "images", self.as_python, align="end")
+        self.transfer = ImageTransfer(services, request.identity)
+        self.view.param.watch(lambda e: self.transfer.follow(e.new), "wanted")
         self.rows: list[ImageRow] = []
         self._quiet = False
 
@@ -277,4 +280,4 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         chooser.release, chooser.kind, chooser.band, chooser.place, chooser.detector, chooser.before, chooser.after,
         chooser.position, chooser.find, chooser.notebook, align_items="end", sizing_mode="stretch_width", margin=(0, 0, 10, 0),
     )  # fmt: skip
-    return pn.Column(bar, chooser.message, chooser.view, sizing_mode="stretch_both")
+    return pn.Column(bar, chooser.message, chooser.view, chooser.transfer.view, sizing_mode="stretch_both")

@@ -36,6 +36,7 @@ __all__ = ["build"]
 
 _REFRESH_MS = 2000
 _NEWEST = 500
+_TELL, _QUIET = "Tell me when it ends", "Do not tell me"
 
 
 class _Page:
@@ -63,6 +64,7 @@ class _Page:
         self.delete = pn.widgets.Button(name="Delete", width=100, visible=False)
         self.result = pn.widgets.Select(name="Result", options=[], width=200, visible=False)
         self.look = pn.widgets.Button(name="Show", width=90, align="end", visible=False)
+        self.tell = pn.widgets.Button(name=_TELL, visible=False)
         self.content = pn.Column(sizing_mode="stretch_width", margin=0)
         self.confirm = Confirmation()
         self._rows: pa.Table | None = None
@@ -75,6 +77,7 @@ class _Page:
         self.archive.on_click(lambda _e: self.ask("archive"))
         self.delete.on_click(lambda _e: self.ask("delete"))
         self.look.on_click(lambda _e: self.show_result())
+        self.tell.on_click(lambda _e: self.act("tell"))
 
     def refresh(self) -> None:
         """Read the jobs again; draws only what has changed."""
@@ -131,6 +134,9 @@ class _Page:
         self._described = described
         self.table.mark(index, turn=False)
         self.details.object = describe_job(job) if job else ""
+        self.tell.visible = job is not None and job.phase in ACTIVE_PHASES
+        if job is not None and self.tell.visible:
+            self.tell.name = _QUIET if self.is_told(job) else _TELL
         self.abort.visible = job is not None and job.phase in ACTIVE_PHASES
         self.again.visible = (
             job is not None
@@ -154,6 +160,10 @@ class _Page:
         self.mark()
         if pn.state.location:
             pn.state.location.update_query(job=self.chosen)
+
+    def is_told(self, job: Job) -> bool:
+        """Tell whether the reader gets a notice when a job ends."""
+        return self.services.notices.is_wanted(self.request.identity, f"job/{job.id}")
 
     def chosen_job(self) -> Job | None:
         """Return the job that was chosen."""
@@ -194,7 +204,7 @@ class _Page:
         self.confirm.ask(*words[what], lambda: self.act(what))
 
     def act(self, what: str) -> None:
-        """Abort, archive, delete or repeat the chosen job."""
+        """Abort, archive, delete or repeat the chosen job, or be told of its end."""
         job = self.chosen_job()
         if job is None:
             return
@@ -202,6 +212,9 @@ class _Page:
         try:
             if what == "abort":
                 jobs.abort(who, job.id)
+            elif what == "tell":
+                self.services.notices.want(who, f"job/{job.id}", wanted=not self.is_told(job))
+                self._described = ""
             elif what == "archive":
                 jobs.archive(who, job.id)
             elif what == "delete":
@@ -259,7 +272,8 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         # The document's own timer: Panel's starts itself again and again off the server's loop (100 % of a core).
         pn.state.curdoc.add_periodic_callback(page.refresh, _REFRESH_MS)
     buttons = pn.FlexBox(
-        page.abort, page.again, page.archive, page.delete, page.result, page.look, align_items="end", sizing_mode="stretch_width"
+        page.tell, page.abort, page.again, page.archive, page.delete, page.result, page.look,
+        align_items="end", sizing_mode="stretch_width",
     )  # fmt: skip
     return pn.Column(
         page_views("Jobs", _VIEWS, "Jobs"),

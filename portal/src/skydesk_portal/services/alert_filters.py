@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skydesk_portal.exceptions import UsageError
+from skydesk_portal.exceptions import NotFoundError, QueryError, UsageError
 
 if TYPE_CHECKING:
+    from skydesk_portal.models.alert_subscriptions import SubscriptionWish
+    from skydesk_portal.models.identity import Identity
     from skydesk_portal.models.tables import Catalog, TableInfo
+    from skydesk_portal.services.tap import TapService
 
-__all__ = ["AlertFilter", "choices", "filter_query", "list_filters", "shown_columns"]
+__all__ = [
+    "AlertFilter",
+    "check_filter",
+    "choices",
+    "filter_query",
+    "find_condition",
+    "get_sources",
+    "list_filters",
+    "select_alerts",
+    "shown_columns",
+]
 
 _SHOWN = ("diaSourceId", "midpointMjdTai", "band", "snr", "psfFlux", "psfFluxErr", "ra", "dec",
           "diaObjectId", "ssObjectId", "visit", "detector")  # fmt: skip
@@ -111,3 +124,99 @@ def choices(common: list[AlertFilter], own: Mapping[str, str]) -> dict[str, str]
     return {f"{f.name}: {f.description}": f.condition for f in common} | {
         f"own: {name}": text for name, text in own.items()
     }
+
+
+def find_condition(catalog: Catalog, wish: SubscriptionWish, release: str) -> str:
+    """Return the condition of a subscription on the alerts of a release.
+
+    Parameters
+    ----------
+    catalog
+        Tables that the subscriber may query.
+    wish
+        What is subscribed to.
+    release
+        Name of the release.
+
+    Raises
+    ------
+    UsageError
+        If there is no such supplied filter, or the release does not allow it.
+    """
+    if not wish.filter:
+        return wish.condition
+    filters = {f.name: f for f in list_filters(catalog, release)}
+    if wish.filter not in filters:
+        raise UsageError(
+            f"release {release} has no filter {wish.filter[:40]!r}; there are {', '.join(filters)}"
+        )
+    return filters[wish.filter].condition
+
+
+def check_filter(queries: TapService, identity: Identity, wish: SubscriptionWish, release: str) -> None:
+    """Refuse a filter that could not be applied to the alerts of a release.
+
+    Raises
+    ------
+    NotFoundError
+        If the release has no alerts that can be queried.
+    QueryError, UsageError
+        If the filter is none.
+    """
+    catalog = queries.catalog_for(identity)
+    query = filter_query(get_sources(catalog, release), find_condition(catalog, wish, release), 1)
+    try:
+        queries.check(identity, query)
+    except QueryError as error:
+        # The place is one in a query that the subscriber has not seen.
+        text = str(error).split(": ", 1)[-1] if error.line is not None else str(error)
+        raise QueryError(f"the filter cannot be applied: {text}") from error
+
+
+def get_sources(catalog: Catalog, release: str) -> TableInfo:
+    """Return the table of the DIA sources of a release.
+
+    Raises
+    ------
+    NotFoundError
+        If there is none.
+    """
+    table = catalog.find_table(f"{release}.DiaSource")
+    if table is None:
+        raise NotFoundError(f"release {release} has no table DiaSource")
+    return table
+
+
+def select_alerts(
+    queries: TapService, identity: Identity, wish: SubscriptionWish, release: str, alert_ids: Sequence[int]
+) -> list[int]:
+    """Return the alerts that pass the filter of a subscription, in their order.
+
+    Parameters
+    ----------
+    queries
+        The query service.
+    identity
+        The subscriber.
+    wish
+        What is subscribed to.
+    release, alert_ids
+        The alerts.
+
+    Raises
+    ------
+    PortalError
+        If the filter cannot be applied.
+    """
+    if not alert_ids:
+        return []
+    catalog = queries.catalog_for(identity)
+    table, condition = get_sources(catalog, release), find_condition(catalog, wish, release)
+    filter_query(table, condition, 1)  # refuses what would break out of its parenthesis
+    these = f"diaSourceId IN ({', '.join(map(str, alert_ids))})"
+    where = f"{these} AND ({condition.strip()})" if condition.strip() else these
+    found = queries.run_query(
+        identity, f"SELECT diaSourceId FROM {table.full_name} WHERE {where}", len(alert_ids)
+    )
+    passed = set(found.table.column(0).to_pylist())
+    return [alert_id for alert_id in alert_ids if alert_id in passed]
