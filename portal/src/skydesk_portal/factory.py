@@ -31,6 +31,7 @@ from skydesk_portal.services.jobs import JobService
 from skydesk_portal.services.limits import LimitService
 from skydesk_portal.services.notebooks import NotebookService
 from skydesk_portal.services.pictures import PreviewService
+from skydesk_portal.services.position_lists import PositionListService
 from skydesk_portal.services.preferences import PreferenceService
 from skydesk_portal.services.resultsets import ResultSetService
 from skydesk_portal.services.sharing import SharingService
@@ -292,10 +293,18 @@ class Factory:
         """Return what people prefer."""
         return PreferenceService(PreferenceStore(self.settings.home / "preferences.sqlite"))
 
+    @cached_property
+    def _names(self) -> NameResolver | None:
+        address = self.settings.portal.name_resolver
+        return NameResolver(address) if address else None
+
     def create_find_service(self) -> FindService:
         """Return the search box."""
-        address = self.settings.portal.name_resolver
-        return FindService(self._releases, self._tap, NameResolver(address) if address else None)
+        return FindService(self._releases, self._tap, self._names)
+
+    def create_position_list_service(self) -> PositionListService:
+        """Return what reads lists of positions."""
+        return PositionListService(self._tap, self._names)
 
     def create_hips_service(self) -> HipsService:
         """Return HiPS and coverage maps."""

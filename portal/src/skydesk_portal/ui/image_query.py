@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 from skydesk_portal.exceptions import UsageError
+from skydesk_portal.models.instants import parse_instant
 from skydesk_portal.models.positions import parse_position
 from skydesk_portal.models.sia import adql_text
 
-__all__ = ["COLUMNS", "ImageQuery", "parse_instant", "write_query"]
+__all__ = ["COLUMNS", "ImageQuery", "write_query"]
 
 COLUMNS = ("dataset_type", "lsst_band", "lsst_visit", "lsst_detector", "lsst_tract", "lsst_patch", "t_min", "t_exptime",
            "s_resolution", "s_ra", "s_dec", "access_estsize", "dataset_id", "obs_collection", "obs_publisher_did")  # fmt: skip
 """Columns of ObsCore that the list of images shows."""
-
-_MJD = re.compile(r"\d{1,6}(\.\d*)?\Z")
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class ImageQuery:
     visit, detector, tract, patch
         Parts of the data ID.
     begin, end
-        Instants as typed, see `parse_instant`.
+        Instants as typed, see `skydesk_portal.models.instants.parse_instant`.
     seeing_arcsec
         Largest FWHM of the PSF in arcsec.
     position
@@ -56,35 +54,6 @@ class ImageQuery:
     position: str = ""
     radius_arcsec: float = 0.0
     input_visit: int | None = None
-
-
-def parse_instant(text: str) -> float:
-    """Read an instant.
-
-    Parameters
-    ----------
-    text
-        An MJD in TAI, or a date and time in UTC such as ``2026-04-13`` or ``2026-04-13T02:30``.
-
-    Returns
-    -------
-    float
-        MJD in TAI.
-
-    Raises
-    ------
-    UsageError
-        If it is neither.
-    """
-    text = text.strip()
-    if _MJD.match(text):
-        return float(text)
-    from astropy.time import Time
-
-    try:
-        return float(Time(text.replace(" ", "T", 1), format="isot", scale="utc").tai.mjd)
-    except ValueError as error:
-        raise UsageError(f"{text[:40]!r} is neither an MJD nor a date such as 2026-04-13T02:30") from error
 
 
 def _conditions(query: ImageQuery) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.jobs import JobService
     from skydesk_portal.services.limits import LimitService
     from skydesk_portal.services.notebooks import NotebookService
+    from skydesk_portal.services.position_lists import PositionListService
     from skydesk_portal.services.preferences import PreferenceService
     from skydesk_portal.services.resultsets import ResultSetService
     from skydesk_portal.services.sharing import SharingService
@@ -43,6 +44,8 @@ class PortalServices:
         Cut-outs.
     find
         The search box.
+    lists
+        Lists of positions.
     alerts
         Alerts of releases.
     files, tables, sharing
@@ -73,6 +76,7 @@ class PortalServices:
     images: ImageService
     soda: SodaService
     find: FindService
+    lists: PositionListService
     alerts: AlertService
     files: FilesService
     tables: TableService
@@ -112,6 +116,7 @@ def create_services(factory: Factory) -> PortalServices:
         images=ImageService(releases, queries, settings.home / "cache" / "pyramids", files),
         soda=factory.create_soda_service(),
         find=factory.create_find_service(),
+        lists=factory.create_position_list_service(),
         alerts=factory.create_alert_service(),
         files=files,
         tables=factory.create_table_service(),
