@@ -34,6 +34,7 @@ from skydesk_portal.services.pictures import PreviewService
 from skydesk_portal.services.position_lists import PositionListService
 from skydesk_portal.services.preferences import PreferenceService
 from skydesk_portal.services.resultsets import ResultSetService
+from skydesk_portal.services.saved_queries import SavedQueryService
 from skydesk_portal.services.sharing import SharingService
 from skydesk_portal.services.sia import SiaService
 from skydesk_portal.services.signing import LinkSigner
@@ -54,6 +55,7 @@ from skydesk_portal.storage.limits import Counters
 from skydesk_portal.storage.preferences import PreferenceStore
 from skydesk_portal.storage.resultsets import ResultSetStore
 from skydesk_portal.storage.routed_engine import RoutedEngine
+from skydesk_portal.storage.saved_queries import SavedQueryStore
 from skydesk_portal.storage.sharing import ShareStore
 from skydesk_portal.storage.spill import SpillFolder
 from skydesk_portal.storage.tables import SqliteTableStore
@@ -165,7 +167,7 @@ class Factory:
     def _result_sets(self) -> ResultSetService:
         portal, cache = self.settings.portal, self.settings.cache
         store = ResultSetStore(cache / "resultsets", portal.resultset_bytes, portal.resultset_hours * 3600)
-        return ResultSetService(store, self._tap, portal, cache / "spool")
+        return ResultSetService(store, self._tap, portal, cache / "spool", self._history)
 
     def create_result_set_service(self) -> ResultSetService:
         """Return the results that people look at."""
@@ -352,6 +354,14 @@ class Factory:
     def create_sharing_service(self) -> SharingService:
         """Return who may read which Butler repository."""
         return self._sharing
+
+    @cached_property
+    def _saved_queries(self) -> SavedQueryService:
+        return SavedQueryService(SavedQueryStore(self.settings.home / "savedqueries.sqlite"))
+
+    def create_saved_query_service(self) -> SavedQueryService:
+        """Return the queries that people save."""
+        return self._saved_queries
 
     def warm(self) -> None:
         """Pay for imports and for opening the catalogues before the first request does."""

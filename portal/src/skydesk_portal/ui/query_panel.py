@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 
 from skydesk_portal.exceptions import PortalError, QueryError, UsageError
+from skydesk_portal.models.saved_queries import QueryDefinition
 from skydesk_portal.models.tables import TableInfo
 from skydesk_portal.models.tap import TapRequest
 from skydesk_portal.services.completion import complete_query
@@ -17,6 +18,7 @@ from skydesk_portal.services.explorer import find_position_columns
 from skydesk_portal.ui.adql_form import QueryForm, read_adql, write_adql, write_times
 from skydesk_portal.ui.components import SkyQuery
 from skydesk_portal.ui.region_inputs import RegionInputs
+from skydesk_portal.ui.saved_queries import SavedQueriesPanel
 from skydesk_portal.ui.schema_browser import SchemaBrowser
 from skydesk_portal.ui.shell import PageRequest, notice
 from skydesk_portal.vo.uploads import read_upload
@@ -122,6 +124,7 @@ class QueryPanel:
         self.adql = SkyQuery(margin=(0, 5), **stretch)
         self.message = pn.Column(sizing_mode="stretch_width", margin=0)
         self.schema = SchemaBrowser(self.refresh_catalog, self.use_table)
+        self.saved = SavedQueriesPanel(services, request.identity, self._read_query, self.open_definition)
         self.describe_table()
         self.adql.text = request.query.get("query") or write_adql(self.form())
         self.table.param.watch(self._on_table, "value")
@@ -137,7 +140,7 @@ class QueryPanel:
                 pn.pane.HTML(_ABOUT_UPLOAD),
                 self.upload, self.match_arcsec, self.match, title="Join a table of your own", collapsed=True, **stretch,
             ),
-            self.schema.card, width=310, css_classes=["panel"],
+            self.schema.card, self.saved.card, width=310, css_classes=["panel"],
         )  # fmt: skip
 
     def refresh_catalog(self) -> Any:
@@ -150,11 +153,22 @@ class QueryPanel:
         """The tables that come with the query, of those that it names."""
         text = self.adql.text.lower()
         own = {UPLOAD_NAME: self.upload.value} if self.upload.value else {}
-        files = {**self.region.uploads, **self.brought, **own}
+        files = {**self.brought, **self.region.uploads, **own}
         return {name: content for name, content in files.items() if f"tap_upload.{name}" in text}
 
     def _release(self) -> str:
         return str(self.table.value).partition(".")[0]
+
+    def _read_query(self) -> tuple[str, dict[str, bytes]]:
+        return self.adql.text, self.uploads
+
+    def open_definition(self, definition: QueryDefinition) -> None:
+        """Write a saved query into the field; the tables that come with it are those of the query from now on."""
+        self.region.uploads.clear()
+        self.brought = dict(definition.uploads)
+        if UPLOAD_NAME in self.brought:
+            self.upload.clear()
+        self.adql.text = definition.query
 
     def info(self) -> TableInfo:
         """Return the chosen table."""

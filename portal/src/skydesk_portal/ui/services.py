@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.position_lists import PositionListService
     from skydesk_portal.services.preferences import PreferenceService
     from skydesk_portal.services.resultsets import ResultSetService
+    from skydesk_portal.services.saved_queries import SavedQueryService
     from skydesk_portal.services.sharing import SharingService
     from skydesk_portal.services.soda import SodaService
     from skydesk_portal.services.tables import TableService
@@ -50,8 +51,8 @@ class PortalServices:
         Alerts of releases.
     files, tables, sharing
         Files and tables of people, and who may read them.
-    history
-        Past queries.
+    history, saved
+        Past queries, and those that people keep and share.
     results, estimates
         Results that are looked at, and the cost of queries.
     limits
@@ -82,6 +83,7 @@ class PortalServices:
     tables: TableService
     sharing: SharingService
     history: HistoryService
+    saved: SavedQueryService
     results: ResultSetService
     estimates: EstimateService
     limits: LimitService
@@ -122,6 +124,7 @@ def create_services(factory: Factory) -> PortalServices:
         tables=factory.create_table_service(),
         sharing=factory.create_sharing_service(),
         history=factory.create_history_service(),
+        saved=factory.create_saved_query_service(),
         results=factory.create_result_set_service(),
         estimates=factory.create_estimate_service(),
         limits=factory.create_limit_service(),

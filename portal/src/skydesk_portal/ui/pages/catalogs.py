@@ -112,6 +112,16 @@ class _Page:
         # Plots may be changed only by whoever holds the page's lock, which this coroutine has given up while it waited.
         pn.state.execute(partial(self.present, found, time.perf_counter() - started), schedule=True)
 
+    async def on_open_result(self) -> None:
+        """Show a result that is still kept, without running its query."""
+        try:
+            found = self.services.results.get(self.request.identity, self.request.query["result"])
+        except PortalError as error:
+            self.query.say(error)
+            return
+        self.query.adql.text = self._asked = found.adql
+        pn.state.execute(partial(self.present, found, None), schedule=True)
+
     def _set_stop(self, stop: Callable[[], None]) -> None:
         self._stop = stop
 
@@ -122,11 +132,14 @@ class _Page:
         if self._stop is not None:
             self._stop()
 
-    def present(self, found: ResultSet, seconds: float) -> None:
-        """Show a result."""
+    def present(self, found: ResultSet, seconds: float | None) -> None:
+        """Show a result; without seconds it is one of before."""
+        taken = (
+            f"in {seconds:.2f} s" if seconds is not None else f"of {found.created:%Y-%m-%d %H:%M} UTC, kept"
+        )
         more = "; the query has more, run it as a job for all" if found.overflow else ""
         empty = " No row fulfils the query: loosen its conditions." if found.rows == 0 else ""
-        self.message.objects = [notice(f"{found.rows:,} rows in {seconds:.2f} s{more}.{empty}", "info")]
+        self.message.objects = [notice(f"{found.rows:,} rows {taken}{more}.{empty}", "info")]
         wanted, self.wanted = self.wanted, None
         self.code.objects = []
         try:
@@ -242,7 +255,11 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         page.result.body,
         sizing_mode="stretch_width",
     )
-    if request.query.get("query"):
+    if request.query.get("result"):
+        pn.state.onload(page.on_open_result)
+    elif request.query.get("saved"):
+        page.query.saved.open_saved(request.query["saved"])
+    elif request.query.get("query"):
         page.wanted = CatalogState.read(request.query["query"], request.query.get("s", ""))
         pn.state.onload(partial(page.on_run, None))
     pn.state.on_session_destroyed(lambda _context: page.result.close())
