@@ -143,6 +143,9 @@ class PortalConfig(BaseModel):
     engine_memory_mb: int = Field(1200, ge=100)
     """Memory limit of the catalogue engine in one process; the process itself takes up to 800 MB besides."""
 
+    rows_per_second: float = Field(50_000_000.0, gt=0)
+    """Rows that one step of a query takes in a second on this machine, about; estimates of run times build on it."""
+
     spill_mb: int = Field(8000, ge=0)
     """Disk that the catalogue engine of one process may use for what does not fit into its memory; 0 forbids that."""
 

@@ -161,7 +161,7 @@ class Factory:
 
     def create_estimate_service(self) -> EstimateService:
         """Return what tells the cost of queries."""
-        return EstimateService(self._tap)
+        return EstimateService(self._tap, self.settings.portal)
 
     @cached_property
     def _result_sets(self) -> ResultSetService:

@@ -89,7 +89,8 @@ def test_real_coverage_maps_have_their_known_areas(test_data):
     small = MOC.from_string("2/1 3/20-22 9/1000")
     cells = write_cells(small).decode().split()[1:]
     assert set(list_orders(small)) == {int(line.split(",")[0]) for line in cells}
-    assert small.max_order == 9 and MOC.from_string("9/" + " ".join(c.split(",")[1] for c in cells)) == small
+    assert small.max_order == 9
+    assert MOC.from_string("9/" + " ".join(c.split(",")[1] for c in cells)) == small
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from skydesk_portal.exceptions import UsageError
@@ -21,6 +22,7 @@ __all__ = [
     "read_adql",
     "write_adql",
     "write_times",
+    "write_visits",
 ]
 
 COVERAGE_NAME = "coverage"
@@ -200,10 +202,7 @@ def write_adql(form: QueryForm) -> str:
     if form.shape and not isinstance(form.shape, PositionTable):
         where.append(_write_shape(form))
     for constraint in form.constraints:
-        if not _COMPARISON.match(constraint):
-            raise UsageError(
-                f"{constraint.strip()!r} is not a constraint: write a column and a comparison, such as r_psfFlux > 1000"
-            )
+        _check_comparison(constraint)
         where.append(constraint.strip())
     if isinstance(form.shape, PositionTable):
         lines = _write_join(form, top)
@@ -280,6 +279,35 @@ def write_times(column: str, begin: str, end: str, position: tuple[float, float]
         for text, sign in ((begin, ">="), (end, "<="))
         if text.strip()
     ]
+
+
+def write_visits(column: str, visits: str, key: str, conditions: Sequence[str]) -> str:
+    """Write conditions on the visits that rows were measured on as a constraint of the rows.
+
+    Parameters
+    ----------
+    column
+        Column of the rows that names the visit.
+    visits, key
+        Full name of the table of visits, and its column of the same meaning.
+    conditions
+        Comparisons of its columns that all have to hold.
+
+    Raises
+    ------
+    UsageError
+        If a condition is no comparison.
+    """
+    for condition in conditions:
+        _check_comparison(condition)
+    return f"{column} IN (SELECT {key} FROM {visits} WHERE {' AND '.join(conditions)})"
+
+
+def _check_comparison(text: str) -> None:
+    if not _COMPARISON.match(text):
+        raise UsageError(
+            f"{text.strip()!r} is not a constraint: write a column and a comparison, such as r_psfFlux > 1000"
+        )
 
 
 def _split_and(text: str) -> list[str]:

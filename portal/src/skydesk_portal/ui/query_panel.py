@@ -15,12 +15,13 @@ from skydesk_portal.models.tables import TableInfo
 from skydesk_portal.models.tap import TapRequest
 from skydesk_portal.services.completion import complete_query
 from skydesk_portal.services.explorer import find_position_columns
-from skydesk_portal.ui.adql_form import QueryForm, read_adql, write_adql, write_times
+from skydesk_portal.ui.adql_form import QueryForm, read_adql, write_adql, write_times, write_visits
 from skydesk_portal.ui.components import SkyQuery
 from skydesk_portal.ui.region_inputs import RegionInputs
 from skydesk_portal.ui.saved_queries import SavedQueriesPanel
-from skydesk_portal.ui.schema_browser import SchemaBrowser
+from skydesk_portal.ui.schema_browser import ColumnDictionary, SchemaBrowser
 from skydesk_portal.ui.shell import PageRequest, notice
+from skydesk_portal.ui.words import describe_bytes, describe_seconds
 from skydesk_portal.vo.uploads import read_upload
 
 if TYPE_CHECKING:
@@ -109,6 +110,9 @@ class QueryPanel:
         self.constraints = pn.widgets.TextAreaInput(
             name="Constraints, one a line", placeholder="r_psfFlux > 1000", rows=3, **stretch
         )
+        self.images = pn.widgets.TextAreaInput(
+            name="Constraints on their visits, one a line", placeholder="airmass < 1.2", rows=2, **stretch
+        )
         self.top = pn.widgets.IntInput(
             name="Rows at most", value=10000, start=1, end=MAX_TOP, step=1000, **stretch
         )
@@ -124,23 +128,24 @@ class QueryPanel:
         self.adql = SkyQuery(margin=(0, 5), **stretch)
         self.message = pn.Column(sizing_mode="stretch_width", margin=0)
         self.schema = SchemaBrowser(self.refresh_catalog, self.use_table)
+        self.dictionary = ColumnDictionary()
         self.saved = SavedQueriesPanel(services, request.identity, self._read_query, self.open_definition)
         self.describe_table()
         self.adql.text = request.query.get("query") or write_adql(self.form())
         self.table.param.watch(self._on_table, "value")
-        self.write.on_click(self._on_write)
+        self.write.on_click(self.on_write)
         self.upload.param.watch(self._on_upload, "value")
         self.match.on_click(self._on_match)
         self.adql.param.watch(self._on_text, "text")
         self.adql.param.watch(self._on_wish, "wish")
         self.form_view = pn.Column(
             self.table, self.about, self.columns, self.region.view, self.begin, self.end, self.about_times,
-            self.constraints, self.top, self.write,
+            self.constraints, self.images, self.top, self.write,
             pn.Card(
                 pn.pane.HTML(_ABOUT_UPLOAD),
                 self.upload, self.match_arcsec, self.match, title="Join a table of your own", collapsed=True, **stretch,
             ),
-            self.schema.card, self.saved.card, width=310, css_classes=["panel"],
+            self.dictionary.card, self.schema.card, self.saved.card, width=310, css_classes=["panel"],
         )  # fmt: skip
 
     def refresh_catalog(self) -> Any:
@@ -180,14 +185,17 @@ class QueryPanel:
     def describe_table(self) -> None:
         """Fill the column list of the chosen table."""
         info = self.info()
-        shown = [c for c in info.columns if not c.name.startswith("hp")]
-        labels = {f"{c.name} [{c.unit}]" if c.unit else c.name: c.name for c in shown}
+        labels = {f"{c.name} [{c.unit}]" if c.unit else c.name: c.name for c in info.columns}
         self.columns.param.update(options=labels, value=first_columns(info))
         rows = f"{info.rows:,} rows, " if info.rows is not None else ""
         has_time = _find_time(info) is not None
         self.begin.visible = self.end.visible = self.about_times.visible = has_time
+        self.images.visible = self._find_visits(info) is not None
         self.region.offer_maps()
-        self.about.object = f"<p class='soft'>{escape(info.description)} ({rows}{len(shown)} columns)</p>"
+        self.dictionary.show(info)
+        self.about.object = (
+            f"<p class='soft'>{escape(info.description)} ({rows}{len(info.columns)} columns)</p>"
+        )
 
     def form(self) -> QueryForm:
         """Return what the form holds."""
@@ -201,9 +209,23 @@ class QueryPanel:
                 *lines,
                 *write_times(time, self.begin.value, self.end.value, self.region.find_position()),
             )
+        visits = self._find_visits(info)
+        conditions = [line.strip() for line in self.images.value.splitlines() if line.strip()]
+        if visits is not None and conditions:
+            lines = (*lines, write_visits(*visits, conditions))
         return QueryForm(
             info.full_name, tuple(self.columns.value), position, cone, lines, self.top.value, shape=shape
         )
+
+    def _find_visits(self, info: TableInfo) -> tuple[str, str, str] | None:
+        """Return the column of a table that names visits, the table of visits and its column; None without."""
+        visits = self.catalog.find_table(f"{info.schema}.Visit")
+        if visits is None or info.full_name == visits.full_name:
+            return None
+        names = {c.name for c in info.columns}
+        own = next((n for n in ("visit", "visitId") if n in names), None)
+        key = next((n for n in ("visit", "visitId") if n in {c.name for c in visits.columns}), None)
+        return (own, visits.full_name, key) if own and key else None
 
     def use_table(self, name: str) -> None:
         """Take a table that was found in the schema into the form."""
@@ -213,10 +235,11 @@ class QueryPanel:
 
     def _on_table(self, _event: Any) -> None:
         self.describe_table()
-        self.constraints.value = ""
-        self._on_write(None)
+        self.constraints.value = self.images.value = ""
+        self.on_write(None)
 
-    def _on_write(self, _event: Any) -> None:
+    def on_write(self, _event: Any) -> None:
+        """Write the ADQL that the form means."""
         try:
             self.adql.text = write_adql(self.form())
             self.message.objects = []
@@ -234,7 +257,7 @@ class QueryPanel:
         self.table.value = found.full_name
         names = {c.name.lower(): c.name for c in found.columns}
         self.columns.value = [names[c.lower()] for c in form.columns if c.lower() in names]
-        self.begin.value = self.end.value = ""
+        self.begin.value = self.end.value = self.images.value = ""
         self.region.show(form)
         self.constraints.value = "\n".join(form.constraints)
         if form.top:
@@ -331,22 +354,14 @@ class QueryPanel:
             return
         about = "" if found.exact else "about "
         rows = "an unknown number of rows" if found.rows is None else f"{about}{found.rows:,} rows"
-        size = "" if found.result_bytes is None else f", {about}{_write_bytes(found.result_bytes)}"
+        size = "" if found.result_bytes is None else f", {about}{describe_bytes(found.result_bytes)}"
         reads = [
-            f"{escape(t.name)}: {t.scanned_rows:,} rows, {_write_bytes(t.scanned_bytes or 0)}"
+            f"{escape(t.name)}: {t.scanned_rows:,} rows, {describe_bytes(t.scanned_bytes or 0)}"
             for t in found.tables
             if t.scanned_rows is not None
         ]
-        text = f"This query gives {rows}{size}."
+        time = "" if found.seconds is None else f", in about {describe_seconds(found.seconds)}"
+        text = f"This query gives {rows}{size}{time}."
         text += f" It reads {'; '.join(reads)}." if reads else ""
         text += "".join(f"<br>{escape(w[0].upper() + w[1:])}." for w in found.warnings)
         self.message.objects = [notice(text, "info")]
-
-
-def _write_bytes(size: int) -> str:
-    value = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
