@@ -138,8 +138,8 @@ class SavedQueriesPanel:
         """Open a query by its identifier, as an address names it."""
 
         def work() -> None:
-            found = self._saved.get(self._identity, query_id)
             self.card.collapsed = False
+            found = self._saved.get(self._identity, query_id)
             self.refresh(found.id)
             self._open_chosen()
 
