@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.io.votable.tree import VOTableFile
+from astropy.table import Table
+from astropy.wcs import WCS
 from browser import test_portal_pages as portal_pages
 from playwright.sync_api import expect
 
@@ -21,9 +31,89 @@ QUERY = "SELECT objectId, coord_ra, coord_dec, r_psfFlux FROM demo.Object WHERE 
 CAP = 1000
 
 
+STARS = Table(
+    {
+        "id": ["a", "b", "c"],
+        "ra": [53.13, 53.14, 54.0],
+        "dec": [-28.1, -28.11, -28.1],
+        "mag": [18.5, 20.25, 12.0],
+    },
+    descriptions={"id": "Name", "ra": "Right ascension", "dec": "Declination", "mag": "Magnitude"},
+    units={"ra": "deg", "dec": "deg", "mag": "mag"},
+)
+
+
+def votable(table: Table) -> bytes:
+    document = VOTableFile.from_table(table)
+    for field in document.get_first_table().fields:
+        field.ucd = {"access_url": "meta.ref.url", "ra": "pos.eq.ra;meta.main"}.get(field.name)
+    out = io.BytesIO()
+    document.to_xml(out)
+    return out.getvalue()
+
+
+def write_image() -> bytes:
+    wcs = WCS(naxis=2)
+    wcs.wcs.crpix, wcs.wcs.crval, wcs.wcs.cdelt = (32, 32), (53.13, -28.1), (-1e-4, 1e-4)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    out = io.BytesIO()
+    data = np.arange(64 * 64, dtype=np.float32).reshape(64, 64)
+    fits.PrimaryHDU(data, wcs.to_header()).writeto(out)
+    return out.getvalue()
+
+
 @pytest.fixture(scope="module")
-def portal(home, tmp_path_factory, wait_for_server):
-    (home / "config.yaml").write_text(json.dumps({"portal": {"maximum_rows": CAP}}))
+def archive():
+    """An archive with a cone search over three stars and one image, which speaks the real protocols."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked = {k: v[-1] for k, v in parse_qs(urlsplit(self.path).query).items()}
+            status, content = 200, b""
+            match urlsplit(self.path).path:
+                case "/cone":
+                    center = SkyCoord(float(asked["RA"]), float(asked["DEC"]), unit="deg")
+                    near = SkyCoord(STARS["ra"], STARS["dec"]).separation(center).deg <= float(asked["SR"])
+                    content = votable(STARS[near])
+                case "/sia":
+                    assert asked["POS"].startswith("CIRCLE ")
+                    own = f"http://{self.headers['host']}/image.fits"
+                    rows = {
+                        "title": ["mine", "stolen"],
+                        "access_url": [own, "http://localhost:1/secret"],
+                        "s_ra": [53.13] * 2,
+                    }
+                    content = votable(Table(rows))
+                case "/image.fits":
+                    content = write_image()
+                case "/broken":
+                    content = b"<html>Sorry</html>"
+                case _:
+                    status = 503
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def portal(home, archive, tmp_path_factory, wait_for_server):
+    kinds = (
+        ("Stars", "cone", "cone"),
+        ("Pictures", "sia2", "sia"),
+        ("Odd", "cone", "broken"),
+        ("Gone", "sia1", "none?x=1"),
+    )
+    archives = [{"name": name, "kind": kind, "url": f"{archive}/{path}"} for name, kind, path in kinds]
+    settings = {"maximum_rows": CAP, "archives": archives}
+    (home / "config.yaml").write_text(json.dumps({"portal": settings}))
     process, url = portal_pages.serve(home, tmp_path_factory.mktemp("log") / "portal.log", wait_for_server)
     yield url
     portal_pages.stop(process)
@@ -192,3 +282,39 @@ def test_limits_of_size_are_named_before_and_after(page, portal):
     page.get_by_label("ADQL", exact=True).fill("SELECT TOP 1000 objectId FROM demo.Object")
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_text(re.compile(r"^1,000 rows in [\d.]+ s\.$"))).to_be_visible()
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0007")
+def test_archives_outside_are_asked_and_their_images_shown(page, portal):
+    page.goto(f"{portal}/find?q=53.13+-28.1")
+    expect(page.get_by_label("Position", exact=True)).to_have_value("53.13 -28.1")
+    page.get_by_label("Radius (arcsec)").fill("120")
+    page.get_by_label("Radius (arcsec)").press("Tab")
+    ask = page.get_by_role("button", name="Ask the archive")
+    ask.click()
+    expect(page.get_by_text("2 rows of Stars.")).to_be_visible()
+    rows = page.locator(".pagetable tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(1)).to_contain_text("20.25")
+    page.get_by_label("Archive").select_option("Pictures")
+    ask.click()
+    expect(page.get_by_text("2 rows of Pictures.")).to_be_visible()
+    rows.filter(has_text="stolen").click()
+    page.get_by_role("button", name="Open the image in the viewer").click()
+    expect(
+        page.get_by_role("alert").filter(has_text="Images of Pictures are not fetched from 'localhost:1'")
+    ).to_be_visible()
+    rows.filter(has_text="mine").click()
+    page.get_by_role("button", name="Open the image in the viewer").click()
+    page.get_by_role("link", name="open it").click()
+    page.wait_for_selector(".viewer[data-drawn][data-image]")
+    page.goto(f"{portal}/find")
+    for name, words in (
+        ("Odd", "Odd does not answer with a VOTable"),
+        ("Gone", "Gone answers with the status 503"),
+    ):
+        page.get_by_label("Archive").select_option(name)
+        page.get_by_label("Position", exact=True).fill("53.13 -28.1")
+        page.get_by_label("Position", exact=True).press("Tab")
+        ask.click()
+        expect(page.get_by_role("alert").filter(has_text=words)).to_be_visible()

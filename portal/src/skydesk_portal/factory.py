@@ -13,6 +13,7 @@ from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.releases import ReleaseStore, engine_name
 from skydesk_portal.services.alerts import AlertService
+from skydesk_portal.services.archives import ArchiveService
 from skydesk_portal.services.batch import BatchExecutor, BatchService
 from skydesk_portal.services.bulk import BulkExecutor, BulkService
 from skydesk_portal.services.cache import ResultCache
@@ -303,6 +304,10 @@ class Factory:
     def create_find_service(self) -> FindService:
         """Return the search box."""
         return FindService(self._releases, self._tap, self._names)
+
+    def create_archive_service(self) -> ArchiveService:
+        """Return what asks archives outside."""
+        return ArchiveService(self.settings.portal.archives)
 
     def create_position_list_service(self) -> PositionListService:
         """Return what reads lists of positions."""

@@ -92,7 +92,7 @@ def parse_list(text: str, radius_arcsec: float) -> list[ListedEntry]:
     UsageError
         If there is no entry, or too many, or a radius is none.
     """
-    entries = []
+    entries: list[ListedEntry] = []
     for line in text.splitlines():
         plain = line.partition("#")[0].strip()
         if not plain:

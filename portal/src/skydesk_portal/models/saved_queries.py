@@ -113,7 +113,7 @@ class QueryDefinition:
         UsageError
             If one of them is wrong.
         """
-        texts = [document.get(key, "") for key in ("name", "query", "description")]
+        name, query, about = texts = tuple(document.get(key, "") for key in ("name", "query", "description"))
         uploads = document.get("uploads") or {}
         if not all(isinstance(text, str) for text in texts) or not isinstance(uploads, dict):
             raise UsageError("name, query and description of a saved query are texts, uploads tables by name")
@@ -121,7 +121,7 @@ class QueryDefinition:
             tables = {str(n): base64.b64decode(str(c), validate=True) for n, c in uploads.items()}
         except (binascii.Error, ValueError) as error:
             raise UsageError("a table that comes with a saved query is not base64") from error
-        return cls(*texts, uploads=tables)
+        return cls(name, query, about, tables)
 
 
 @dataclass(frozen=True)

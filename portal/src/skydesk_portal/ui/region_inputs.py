@@ -76,6 +76,7 @@ class RegionInputs:
     def __init__(self, services: PortalServices, identity: Identity, release_of: Callable[[], str]) -> None:
         self._services, self._identity, self._release_of = services, identity, release_of
         self.uploads: dict[str, bytes] = {}
+        self._source: Any = None
         stretch: dict[str, Any] = {"sizing_mode": "stretch_width"}
         self.shape = pn.widgets.Select(
             name="Search in", options=[_CIRCLE, _BOX, _POLYGON, _COVERAGE, _LIST], **stretch
@@ -127,6 +128,8 @@ class RegionInputs:
         """Of the three ways to give a map keep the one used last."""
         if not is_set:
             return
+        # A browser takes a while to give up a file, so that its emptiness cannot tell.
+        self._source = chosen
         if chosen is not self.map:
             self.map.value = _NO_MAP
         if chosen is not self.cells:
@@ -174,11 +177,11 @@ class RegionInputs:
         return (place.ra_deg, place.dec_deg) if isinstance(place, Cone | SkyBox) else None
 
     def _find_map(self) -> MOC | None:
-        if self.map_file.value:
+        if self._source is self.map_file and self.map_file.value:
             return read_coverage(self.map_file.value)
-        if self.cells.value.strip():
+        if self._source is self.cells and self.cells.value.strip():
             return read_coverage(self.cells.value.encode())
-        if self.map.value == _NO_MAP:
+        if self._source is not self.map or self.map.value == _NO_MAP:
             return None
         release = self._services.releases.find(self._identity, self._release_of())
         if release is None:

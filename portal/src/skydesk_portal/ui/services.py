@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from skydesk_portal.factory import Factory
     from skydesk_portal.pipeline.releases import ReleaseStore
     from skydesk_portal.services.alerts import AlertService
+    from skydesk_portal.services.archives import ArchiveService
     from skydesk_portal.services.estimate import EstimateService
     from skydesk_portal.services.files import FilesService
     from skydesk_portal.services.find import FindService
@@ -45,8 +46,8 @@ class PortalServices:
         Cut-outs.
     find
         The search box.
-    lists
-        Lists of positions.
+    lists, archives
+        Lists of positions, and archives outside.
     alerts
         Alerts of releases.
     files, tables, sharing
@@ -78,6 +79,7 @@ class PortalServices:
     soda: SodaService
     find: FindService
     lists: PositionListService
+    archives: ArchiveService
     alerts: AlertService
     files: FilesService
     tables: TableService
@@ -119,6 +121,7 @@ def create_services(factory: Factory) -> PortalServices:
         soda=factory.create_soda_service(),
         find=factory.create_find_service(),
         lists=factory.create_position_list_service(),
+        archives=factory.create_archive_service(),
         alerts=factory.create_alert_service(),
         files=files,
         tables=factory.create_table_service(),
