@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 
 from skydesk_portal.models.datasets import DatasetId
 from skydesk_portal.models.jobs import JobKind
-from skydesk_portal.services.archives import Member, stream_archive, stream_members_of_tar
+from skydesk_portal.services.download_archives import Member, stream_archive, stream_members_of_tar
 from skydesk_portal.uws.runner import JobRunner
 from tests.support.pages import ANNA, Pages
 

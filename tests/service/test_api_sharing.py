@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -136,3 +137,49 @@ def test_discovery_tells_more_to_who_signs_in(platform: tuple[str, str, Path]) -
     assert {"tap", "sia", "cutout", "datalink"} <= set(member["datasets"]["closed"]["services"])
     assert list(httpx.get(url, headers=as_(BOB)).json()["butler_repositories"]) == ["u-ann"]
     assert httpx.get(url, headers=as_("wrong")).status_code == 401
+
+
+@pytest.mark.requirement("DMS-LSP-REQ-0027")
+def test_a_saved_query_is_read_by_those_it_is_shared_with_and_changed_by_its_owner(
+    platform: tuple[str, str, Path],
+) -> None:
+    url = f"{platform[0]}/api/queries"
+    table = base64.b64encode(b"ra,dec\n1,2\n").decode()
+    definition = {"name": "mine", "query": "SELECT ra FROM TAP_UPLOAD.mine", "uploads": {"mine": table}}
+    saved = httpx.post(url, json=definition, headers=as_(ANN))
+    assert saved.status_code == 201
+    own = f"{url}/{saved.json()['id']}"
+
+    def names(token: str) -> list[str]:
+        return [query["name"] for query in httpx.get(url, headers=as_(token)).json()["queries"]]
+
+    def read(token: str) -> int:
+        return httpx.get(own, headers=as_(token)).status_code
+
+    assert (names(ANN), names(BOB), read(ANN), read(BOB)) == (["mine"], [], 200, 404)
+    # Nobody but the owner learns by an attempt to change it that it exists.
+    assert httpx.delete(own, headers=as_(BOB)).status_code == 404
+    shared = httpx.put(f"{own}/readers", json={"groups": ["survey"]}, headers=as_(ANN))
+    assert shared.json()["groups"] == ["survey"]
+    assert (names(BOB), read(BOB)) == (["mine"], 200)
+    document = httpx.get(own, headers=as_(BOB)).json()
+    assert (document["query"], document["uploads"]) == (definition["query"], {"mine": table})
+    (listed,) = httpx.get(url, headers=as_(BOB)).json()["queries"]
+    assert "groups" not in listed
+    assert httpx.delete(own, headers=as_(BOB)).status_code == 403
+    assert httpx.put(f"{own}/readers", json={"users": ["bob"]}, headers=as_(BOB)).status_code == 403
+    for wrong in (
+        {"name": " "},
+        {"uploads": {"mine": "?"}},
+        {"uploads": {"a-b": table}},
+        {"name": "x" * 101},
+    ):
+        assert httpx.post(url, json=definition | wrong, headers=as_(ANN)).status_code == 400, wrong
+    # The same name replaces it, and it stays shared.
+    again = httpx.post(url, json={"name": "mine", "query": "SELECT 1 AS one"}, headers=as_(ANN)).json()
+    assert (again["id"], again["groups"]) == (saved.json()["id"], ["survey"])
+    assert httpx.get(own, headers=as_(BOB)).json()["query"] == "SELECT 1 AS one"
+    assert httpx.put(f"{own}/readers", json={}, headers=as_(ANN)).status_code == 200
+    assert read(BOB) == 404
+    assert httpx.delete(own, headers=as_(ANN)).status_code == 204
+    assert read(ANN) == 404

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -19,7 +20,15 @@ from pydantic import (
 
 from skydesk_portal.exceptions import ConfigError
 
-__all__ = ["DistributedConfig", "GrantConfig", "PortalConfig", "PortalSettings", "QuotaConfig", "load_config"]
+__all__ = [
+    "ArchiveConfig",
+    "DistributedConfig",
+    "GrantConfig",
+    "PortalConfig",
+    "PortalSettings",
+    "QuotaConfig",
+    "load_config",
+]
 
 
 class QuotaConfig(BaseModel):
@@ -53,6 +62,24 @@ class GrantConfig(BaseModel):
     active_jobs: NonNegativeInt = 0
     kept_jobs: NonNegativeInt = 0
     result_bytes: NonNegativeInt = 0
+
+
+class ArchiveConfig(BaseModel):
+    """A service of another archive that the Portal may ask what it has at a position."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    name: str = Field(min_length=1, max_length=60)
+    """What people see."""
+
+    kind: Literal["cone", "sia1", "sia2"]
+    """Its protocol: Simple Cone Search, or Simple Image Access 1.0 or 2.0."""
+
+    url: str = Field(pattern=r"^https?://[^/]+.*")
+    """Address to which the parameters are appended."""
+
+    image_hosts: tuple[str, ...] = ()
+    """Hosts (with `:port` where it is not the usual one) besides its own that its images may be fetched from."""
 
 
 class DistributedConfig(BaseModel):
@@ -143,6 +170,9 @@ class PortalConfig(BaseModel):
     engine_memory_mb: int = Field(1200, ge=100)
     """Memory limit of the catalogue engine in one process; the process itself takes up to 800 MB besides."""
 
+    rows_per_second: float = Field(50_000_000.0, gt=0)
+    """Rows that one step of a query takes in a second on this machine, about; estimates of run times build on it."""
+
     spill_mb: int = Field(8000, ge=0)
     """Disk that the catalogue engine of one process may use for what does not fit into its memory; 0 forbids that."""
 
@@ -198,6 +228,9 @@ class PortalConfig(BaseModel):
     name_resolver: str | None = Field(None, pattern=r"^https?://.+")
     """Service that the search box asks for names of objects: the name is appended to this address, and the answer is
     that of Sesame of the CDS with `-oI`. None looks up no names, and nothing leaves the platform."""
+
+    archives: tuple[ArchiveConfig, ...] = ()
+    """Archives outside that people may ask on the page of the search box; none without it, and nothing leaves the platform."""
 
     distributed: DistributedConfig | None = None
     """A Spark cluster that does the scans and joins of some releases; none without it."""

@@ -16,6 +16,7 @@ from skydesk_portal.services.alert_delivery import AlertDelivery
 from skydesk_portal.services.alert_subscriptions import AlertSubscriptionService
 from skydesk_portal.services.alert_webhooks import AlertWebhooks
 from skydesk_portal.services.alerts import AlertService
+from skydesk_portal.services.archives import ArchiveService
 from skydesk_portal.services.batch import BatchExecutor, BatchService
 from skydesk_portal.services.bulk import BulkExecutor, BulkService
 from skydesk_portal.services.cache import ResultCache
@@ -36,8 +37,10 @@ from skydesk_portal.services.limits import LimitService
 from skydesk_portal.services.notebooks import NotebookService
 from skydesk_portal.services.notices import NoticeService
 from skydesk_portal.services.pictures import PreviewService
+from skydesk_portal.services.position_lists import PositionListService
 from skydesk_portal.services.preferences import PreferenceService
 from skydesk_portal.services.resultsets import ResultSetService
+from skydesk_portal.services.saved_queries import SavedQueryService
 from skydesk_portal.services.sharing import SharingService
 from skydesk_portal.services.sia import SiaService
 from skydesk_portal.services.signing import LinkSigner
@@ -61,6 +64,7 @@ from skydesk_portal.storage.notices import NoticeStore
 from skydesk_portal.storage.preferences import PreferenceStore
 from skydesk_portal.storage.resultsets import ResultSetStore
 from skydesk_portal.storage.routed_engine import RoutedEngine
+from skydesk_portal.storage.saved_queries import SavedQueryStore
 from skydesk_portal.storage.sharing import ShareStore
 from skydesk_portal.storage.spill import SpillFolder
 from skydesk_portal.storage.tables import SqliteTableStore
@@ -166,13 +170,13 @@ class Factory:
 
     def create_estimate_service(self) -> EstimateService:
         """Return what tells the cost of queries."""
-        return EstimateService(self._tap)
+        return EstimateService(self._tap, self.settings.portal)
 
     @cached_property
     def _result_sets(self) -> ResultSetService:
         portal, cache = self.settings.portal, self.settings.cache
         store = ResultSetStore(cache / "resultsets", portal.resultset_bytes, portal.resultset_hours * 3600)
-        return ResultSetService(store, self._tap, portal, cache / "spool")
+        return ResultSetService(store, self._tap, portal, cache / "spool", self._history)
 
     def create_result_set_service(self) -> ResultSetService:
         """Return the results that people look at."""
@@ -349,10 +353,22 @@ class Factory:
         """Return what people prefer."""
         return PreferenceService(PreferenceStore(self.settings.home / "preferences.sqlite"))
 
+    @cached_property
+    def _names(self) -> NameResolver | None:
+        address = self.settings.portal.name_resolver
+        return NameResolver(address) if address else None
+
     def create_find_service(self) -> FindService:
         """Return the search box."""
-        address = self.settings.portal.name_resolver
-        return FindService(self._releases, self._tap, NameResolver(address) if address else None)
+        return FindService(self._releases, self._tap, self._names)
+
+    def create_archive_service(self) -> ArchiveService:
+        """Return what asks archives outside."""
+        return ArchiveService(self.settings.portal.archives)
+
+    def create_position_list_service(self) -> PositionListService:
+        """Return what reads lists of positions."""
+        return PositionListService(self._tap, self._names)
 
     def create_hips_service(self) -> HipsService:
         """Return HiPS and coverage maps."""
@@ -408,6 +424,14 @@ class Factory:
     def create_sharing_service(self) -> SharingService:
         """Return who may read which Butler repository."""
         return self._sharing
+
+    @cached_property
+    def _saved_queries(self) -> SavedQueryService:
+        return SavedQueryService(SavedQueryStore(self.settings.home / "savedqueries.sqlite"))
+
+    def create_saved_query_service(self) -> SavedQueryService:
+        """Return the queries that people save."""
+        return self._saved_queries
 
     def warm(self) -> None:
         """Pay for imports and for opening the catalogues before the first request does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import astropy.units as u
@@ -15,9 +16,11 @@ import pytest
 from astropy.coordinates import SkyCoord
 from lsst.sphgeom import Angle as SphereAngle
 from lsst.sphgeom import Box, Circle, ConvexPolygon, Ellipse, LonLat, UnitVector3d
+from mocpy import MOC
 
 from skydesk_portal.adql import translate
 from skydesk_portal.adql.udfs import UDFS
+from skydesk_portal.exceptions import QueryError
 from skydesk_portal.models.tables import Catalog, ColumnInfo, SchemaInfo, TableInfo
 from skydesk_portal.storage.duckdb_functions import register_functions
 
@@ -117,6 +120,28 @@ def assert_same(engine: duckdb.DuckDBPyConnection, region: str, expected: set[in
 
 
 COUNT_ALL = len(RA)
+
+
+@pytest.mark.parametrize("name", ["", "CDS-I-125A-catalog_MOC.fits"])
+def test_coverage_maps(name: str, test_data: Path, engine: duckdb.DuckDBPyConnection) -> None:
+    # Another HEALPix library than the engine's says what lies inside.
+    text = "2/0-7 40 3/100-120 4/ 7/70000"
+    moc = MOC.load(str(test_data / "moc" / name), format="fits") if name else MOC.from_string(text)
+    region = f"MOC('{moc.to_string() if name else text}')"
+    expected = set(np.flatnonzero(moc.contains_lonlat(RA * u.deg, DEC * u.deg)).tolist())
+    assert 0 < len(expected) < COUNT_ALL
+    assert_same(engine, region, expected)
+    assert ask(engine, f"SELECT TOP 1 AREA({region}) FROM t.Sky")[0][0] == pytest.approx(
+        moc.sky_fraction * 4 * math.pi * math.degrees(1) ** 2
+    )
+
+
+@pytest.mark.parametrize("text", ["", "hello", "t3/4", "30/1", "3/9999", "3/1 ' OR 1=1"])
+def test_what_is_no_coverage_map_is_refused(text: str) -> None:
+    quoted = text.replace("'", "''")
+    with pytest.raises(QueryError, match="coverage map") as caught:
+        translate(f"SELECT id FROM t.Sky WHERE 1 = CONTAINS(POINT(ra, dec), MOC('{quoted}'))", CATALOG)
+    assert caught.value.line == 1
 
 
 @pytest.mark.parametrize("radius", [0.3, 4.0, 100.0])
@@ -283,6 +308,9 @@ def test_every_declared_function_can_be_called(engine: duckdb.DuckDBPyConnection
         given = [samples[argument.split(" ", 1)[1]] for argument in arguments.split(", ")]
         if call.endswith("CPoly"):
             given = ["ra", "dec", "0", "0", "9", "0", "9", "9"]
+        if call == "MOC":
+            # A region that is no column: what is known of it is its area.
+            call, given, gives = "AREA", ["MOC('0/1')"], "DOUBLE PRECISION"
         ((found,),) = ask(
             engine, f"SELECT TOP 1 {call}({', '.join(given)}) FROM t.Sky GROUP BY ra, dec, when_"
         )

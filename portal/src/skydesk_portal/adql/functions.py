@@ -101,10 +101,10 @@ AGGREGATES: dict[str, FunctionSpec] = {
 GEOMETRY: frozenset[str] = frozenset(
     {
         "POINT", "CIRCLE", "BOX", "POLYGON", "REGION", "CONTAINS", "INTERSECTS", "DISTANCE", "AREA", "CENTROID",
-        "COORD1", "COORD2", "COORDSYS", "IVO_HEALPIX_CENTER", "IVO_EPOCH_PROP_POS",
+        "COORD1", "COORD2", "COORDSYS", "IVO_HEALPIX_CENTER", "IVO_EPOCH_PROP_POS", "MOC",
     }
 )  # fmt: skip
-"""Geometrical functions of ADQL 2.1, and the user-defined ones that give a position."""
+"""Geometrical functions of ADQL 2.1, and the user-defined ones that give a position or a region."""
 
 REWRITTEN: Mapping[str, tuple[str, int]] = {
     "SCISQL_S2PTINCIRCLE": ("CIRCLE", 5),

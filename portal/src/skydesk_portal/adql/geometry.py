@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skydesk_portal.adql import dialect
+from skydesk_portal.adql.coverage import Coverage, cells_sql
 from skydesk_portal.adql.polygons import crosses_itself, is_convex, project, triangulate, unit_vector
 from skydesk_portal.exceptions import QueryError
 from skydesk_portal.models.regions import polygon_area_deg2
@@ -39,7 +40,7 @@ MIN_INNER_DEG = 0.2
 MAX_PIECES = 24
 """Convex pieces that are written as SQL; a polygon of more is tested by the function for stored regions."""
 
-type Shape = Point | Circle | Polygon | Zone | Ellipse | RegionColumn
+type Shape = Point | Circle | Polygon | Zone | Ellipse | RegionColumn | Coverage
 
 
 @dataclass(frozen=True)
@@ -307,6 +308,9 @@ def exact_predicate(point: Point, region: Shape) -> str:
             return _ellipse_sql(point, region)
         case RegionColumn(sql):
             return f"skydesk_region_has({sql}, {point.ra.sql}, {point.dec.sql})"
+        case Coverage():
+            index = f"skydesk_healpix(29, CAST({point.ra.sql} AS DOUBLE), CAST({point.dec.sql} AS DOUBLE))"
+            return cells_sql(point.index_key or index, region)
         case Point():
             return within_sql(point, region, Value("0", 0.0))
 
@@ -368,6 +372,8 @@ def region_moc(region: Shape, depth: int | None = None) -> MOC | None:
     from mocpy import MOC
 
     match region:
+        case Coverage(moc):
+            return moc
         case Circle(center, radius) if is_constant(center) and radius.number is not None:
             size = min(max(radius.number, 1e-7), 180.0)
             ra, dec = center.ra.number, center.dec.number
@@ -496,6 +502,8 @@ def area_of(region: Shape) -> str:
             return dialect.double(polygon_area(region))
         case Point():
             return dialect.double(0.0)
+        case Coverage(moc):
+            return dialect.double(float(moc.sky_fraction) * 4 * math.pi * math.degrees(1) ** 2)
         case RegionColumn(sql):
             return f"skydesk_region_area({sql})"
         case _:

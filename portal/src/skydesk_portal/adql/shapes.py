@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from skydesk_portal.adql import dialect
 from skydesk_portal.adql import geometry as geo
+from skydesk_portal.adql.coverage import parse_coverage
 from skydesk_portal.adql.functions import GEOMETRY, REWRITTEN
 from skydesk_portal.adql.scope import Scope
 from skydesk_portal.adql.written import Written, name_kind
@@ -90,6 +91,8 @@ class GeometryWriter:
         given = list(node.expressions)
         if name == "REGION":
             return self._region_text(node)
+        if name == "MOC":
+            return self._coverage(node)
         if given and isinstance(given[0], exp.Literal) and given[0].is_string:
             self._check_system(given[0])
             given = given[1:]
@@ -159,6 +162,7 @@ class GeometryWriter:
             "POLYGON": "at least three corners ra, dec",
             "CENTROID": "one region",
             "REGION": "a string such as 'CIRCLE ICRS 10 -5 0.5'",
+            "MOC": "a string of cells such as '6/1-5 7/32'",
             "IVO_HEALPIX_CENTER": "an order and an index",
             "IVO_EPOCH_PROP_POS": "ra, dec, pmra, pmdec, refEpoch, outEpoch",
         }
@@ -208,6 +212,12 @@ class GeometryWriter:
                 return self._wrong(node, "REGION")
             return geo.RegionColumn(dialect.text(written.sql))
         return self._parsed(str(given.this))
+
+    def _coverage(self, node: exp.Anonymous) -> geo.Shape:
+        given = node.expressions[0] if len(node.expressions) == 1 else None
+        if not (isinstance(given, exp.Literal) and given.is_string):
+            return self._wrong(node, "MOC")
+        return parse_coverage(str(given.this))
 
     def _parsed(self, text: str) -> geo.Shape:
         region = parse_region(text)

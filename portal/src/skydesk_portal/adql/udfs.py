@@ -118,6 +118,12 @@ UDFS: Mapping[str, tuple[str, str]] = dict(
             "Position at another epoch (years), moved along a great circle; proper motions in mas/yr, pmra with cos(dec).",
             "POINT",
         ),
+        _declare(
+            "MOC",
+            "cells:VARCHAR",
+            "Region of the HEALPix cells (NESTED, ICRS) of a coverage map in the ASCII form of MOC 2.0, such as '6/1-5 7/32'.",
+            "REGION",
+        ),
         _declare("ivo_to_jd", "time:TIMESTAMP", "Julian date of a time."),
         _declare("ivo_to_mjd", "time:TIMESTAMP", "Modified Julian date of a time."),
         _declare(

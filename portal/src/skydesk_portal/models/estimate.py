@@ -41,11 +41,14 @@ class Expectation:
         Tables that are read, one entry each time.
     pairs
         Whether every row of something is compared with every row of something else.
+    steps
+        Rows that all steps of the plan together take in, roughly; `None` if it cannot tell.
     """
 
     rows: int | None
     scans: tuple[ExpectedScan, ...]
     pairs: bool
+    steps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class QueryEstimate:
         What the caller may want to change.
     engine
         Which engine would answer: ``indexed`` or ``distributed``.
+    seconds
+        How long it would take, very roughly; `None` if nobody can tell.
     """
 
     rows: int | None
@@ -97,3 +102,4 @@ class QueryEstimate:
     tables: tuple[TableEstimate, ...]
     warnings: tuple[str, ...]
     engine: str = "indexed"
+    seconds: float | None = None

@@ -19,7 +19,7 @@ class PastQuery:
     begun
         When it began, UTC.
     mode
-        ``sync`` or ``async``.
+        ``sync``, ``async``, or ``portal`` for one that a page of the Portal ran.
     parameters
         What was asked, names in capitals.
     status
@@ -34,6 +34,8 @@ class PastQuery:
         Whether it came from a stored result.
     job
         Identifier of the job, if it was one.
+    result
+        Identifier of the result that a page keeps for a while.
     """
 
     owner: str
@@ -47,4 +49,5 @@ class PastQuery:
     error: str | None = None
     cached: bool = False
     job: str | None = None
+    result: str | None = None
     id: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from skydesk_portal.config import PortalConfig
 from skydesk_portal.models.estimate import Expectation, QueryEstimate, TableEstimate
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.tables import ColumnInfo, TableInfo
@@ -15,6 +16,9 @@ __all__ = ["EstimateService"]
 
 _COUNT_S = 1.0
 """How long the rows may be counted before they are guessed."""
+
+_KEPT_PER_SECOND = 1e6
+"""Rows that can be written or kept in a second, about."""
 
 _MANY_ROWS = 1000
 """Tables with fewer rows are read in no time."""
@@ -38,10 +42,13 @@ class EstimateService:
     ----------
     tap
         Prepares queries.
+    config
+        Limits, and how fast this machine is.
     """
 
-    def __init__(self, tap: TapService) -> None:
+    def __init__(self, tap: TapService, config: PortalConfig) -> None:
         self._tap = tap
+        self._config = config
 
     def estimate(
         self, identity: Identity, request: TapRequest, files: Mapping[str, bytes] | None = None
@@ -74,6 +81,16 @@ class EstimateService:
         counted = count_rows(engine, sql, prepared.uploads, _COUNT_S) if indexed else None
         known = {table.source: table for table in prepared.translation.tables}
         expected = engine.expect(sql, prepared.uploads, known)
+        return self._put_together(prepared, expected, counted, known, choice.capabilities.name)
+
+    def _put_together(
+        self,
+        prepared: PreparedQuery,
+        expected: Expectation,
+        counted: int | None,
+        known: Mapping[tuple[str, ...], TableInfo],
+        engine: str,
+    ) -> QueryEstimate:
         rows = counted if counted is not None else expected.rows
         overflow = rows > prepared.maxrec if rows is not None else None
         if rows is not None:
@@ -86,8 +103,31 @@ class EstimateService:
             None if rows is None else rows * row_bytes,
             self._tables(prepared, expected),
             tuple(self._warnings(prepared, known, expected, overflow)),
-            choice.capabilities.name,
+            engine,
+            self._seconds(expected, rows),
         )
+
+    def foresee(
+        self, identity: Identity, request: TapRequest, files: Mapping[str, bytes] | None = None
+    ) -> QueryEstimate:
+        """Estimate a query from its plan, without counting unless the plan says more rows than a result may have.
+
+        Parameters and errors as for `estimate`.
+        """
+        prepared = self._tap.prepare(identity, request, files=files)
+        engine, sql = prepared.view.engine, prepared.translation.sql
+        choice = engine.choose(sql, prepared.uploads)
+        known = {table.source: table for table in prepared.translation.tables}
+        expected = engine.expect(sql, prepared.uploads, known)
+        counted = None
+        if choice.capabilities.indexed and (expected.rows or 0) > prepared.maxrec:
+            counted = count_rows(engine, sql, prepared.uploads, _COUNT_S)
+        return self._put_together(prepared, expected, counted, known, choice.capabilities.name)
+
+    def _seconds(self, expected: Expectation, rows: int | None) -> float | None:
+        if expected.steps is None:
+            return None
+        return expected.steps / self._config.rows_per_second + (rows or 0) / _KEPT_PER_SECOND
 
     def _tables(self, prepared: PreparedQuery, expected: Expectation) -> tuple[TableEstimate, ...]:
         used = {name.lower() for name in prepared.translation.used_columns}

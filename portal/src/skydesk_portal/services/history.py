@@ -47,8 +47,8 @@ class HistoryService:
 
     def create_recorder(
         self, identity: Identity, request: TapRequest, mode: str, job: str | None = None
-    ) -> Callable[[Outcome], None]:
-        """Return what notes how a query of somebody ended.
+    ) -> Callable[..., None]:
+        """Return what notes how a query of somebody ended: told the `Outcome`, and a result that is kept by a page.
 
         Parameters
         ----------
@@ -57,7 +57,7 @@ class HistoryService:
         request
             What is asked.
         mode
-            ``sync`` or ``async``.
+            ``sync``, ``async`` or ``portal``.
         job
             Identifier of the job, if it is one.
         """
@@ -69,7 +69,7 @@ class HistoryService:
             parameters.append(("RESPONSEFORMAT", request.response_format))
         parameters += [("UPLOAD", f"{name},{source}") for name, source in request.uploads]
 
-        def record(outcome: Outcome) -> None:
+        def record(outcome: Outcome, result: str | None = None) -> None:
             if sum(len(value) for _, value in parameters) > _LONGEST_CHARACTERS:
                 return
             self._store.add(
@@ -85,6 +85,7 @@ class HistoryService:
                     outcome.error,
                     outcome.cached,
                     job,
+                    result,
                 )
             )
 

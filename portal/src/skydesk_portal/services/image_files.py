@@ -11,7 +11,7 @@ from uuid import UUID
 from skydesk_portal.exceptions import NotFoundError, TooLargeError, UsageError
 from skydesk_portal.models.datasets import DatasetId
 from skydesk_portal.models.identity import Identity
-from skydesk_portal.services.archives import Member, stream_archive
+from skydesk_portal.services.download_archives import Member, stream_archive
 from skydesk_portal.services.fitsfiles import OWN_IMAGES
 from skydesk_portal.storage.files import split_path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
@@ -14,13 +15,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skydesk_portal.config import PortalConfig
-from skydesk_portal.exceptions import NotFoundError, PortalError
+from skydesk_portal.exceptions import NotFoundError, PortalError, QueryTimeoutError
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.models.resultsets import ResultSet, ResultView
 from skydesk_portal.models.tables import ColumnInfo
 from skydesk_portal.models.tap import TapRequest
 from skydesk_portal.services.explorer import ResultExplorer
+from skydesk_portal.services.history import HistoryService
 from skydesk_portal.services.tap import TapService
+from skydesk_portal.services.tap_stream import Outcome
 from skydesk_portal.storage.resultsets import ResultSetStore
 from skydesk_portal.storage.resultsets_reader import ResultDatabase
 from skydesk_portal.vo.formats import choose_format, create_writer
@@ -44,9 +47,19 @@ class ResultSetService:
         Limits.
     spool
         Folder for rows that have to wait for the last one when a result is written out.
+    history
+        Remembers who asked what.
     """
 
-    def __init__(self, store: ResultSetStore, tap: TapService, config: PortalConfig, spool: Path) -> None:
+    def __init__(
+        self,
+        store: ResultSetStore,
+        tap: TapService,
+        config: PortalConfig,
+        spool: Path,
+        history: HistoryService,
+    ) -> None:
+        self._history = history
         self.store = store
         self._tap = tap
         self._config = config
@@ -96,6 +109,25 @@ class ResultSetService:
         request = TapRequest(
             adql, self._config.maximum_rows, uploads=tuple((name, f"param:{name}") for name in files)
         )
+        record, begun = self._history.create_recorder(identity, request, "portal"), time.monotonic()
+        try:
+            found = self._keep(identity, request, files, on_start, on_rows)
+        except PortalError as error:
+            status = "ABORTED" if isinstance(error, QueryTimeoutError) else "ERROR"
+            record(Outcome(status, 0, overflow=False, seconds=time.monotonic() - begun, error=str(error)))
+            raise
+        took_s = time.monotonic() - begun
+        record(Outcome("COMPLETED", found.rows, found.overflow, took_s), found.id)
+        return found
+
+    def _keep(
+        self,
+        identity: Identity,
+        request: TapRequest,
+        files: Mapping[str, bytes],
+        on_start: Callable[[Callable[[], None]], None] | None,
+        on_rows: Callable[[int], None] | None,
+    ) -> ResultSet:
         stream = self._tap.open_stream(
             identity, request, timeout_s=self._config.sync_seconds, files=files, on_start=on_start
         )
@@ -108,10 +140,19 @@ class ResultSetService:
 
         try:
             return self.store.add(
-                identity.name, adql, stream.columns, stream.schema, batches(), lambda: stream.overflow
+                identity.name,
+                request.query,
+                stream.columns,
+                stream.schema,
+                batches(),
+                lambda: stream.overflow,
             )
         finally:
             stream.close()
+
+    def find(self, identity: Identity, result_id: str) -> ResultSet | None:
+        """Return one of the caller's results, `None` if there is none (any more)."""
+        return self.store.find(identity.name, result_id)
 
     def get(self, identity: Identity, result_id: str) -> ResultSet:
         """Return one of the caller's results.
@@ -121,7 +162,7 @@ class ResultSetService:
         NotFoundError
             If there is none (any more), which is also the answer for another's.
         """
-        found = self.store.find(identity.name, result_id)
+        found = self.find(identity, result_id)
         if found is None:
             raise NotFoundError("this result is not kept any more: run the query again")
         return found

@@ -12,7 +12,7 @@ from skydesk_portal.models.identity import Identity
 from skydesk_portal.pipeline.releases import ReleaseStore
 from skydesk_portal.storage.sharing import ShareStore
 
-__all__ = ["OWN_PREFIX", "RepositoryReaders", "SharingService"]
+__all__ = ["OWN_PREFIX", "RepositoryReaders", "SharingService", "check_reader_names"]
 
 OWN_PREFIX = "u-"
 """What the labels of people's own repositories begin with."""
@@ -20,6 +20,22 @@ OWN_PREFIX = "u-"
 _USER = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}\Z")
 _MOST_READERS = 500
+
+
+def check_reader_names(users: Collection[str], groups: Collection[str]) -> None:
+    """Refuse what cannot be the name of a user or a group, and too many.
+
+    Raises
+    ------
+    UsageError
+        If a name is none, or there are too many.
+    """
+    for pattern, names, kind in ((_USER, users, "user"), (_GROUP, groups, "group")):
+        for name in names:
+            if not pattern.match(name):
+                raise UsageError(f"{name[:40]!r} is not the name of a {kind}")
+    if len(users) + len(groups) > _MOST_READERS:
+        raise UsageError(f"something is shared with at most {_MOST_READERS} users and groups")
 
 
 @dataclass(frozen=True)
@@ -131,24 +147,9 @@ class SharingService:
             If a name is none, or there are too many.
         """
         owner, people, teams = self._owner(identity, label), set(users), set(groups)
-        self.check_spelling(people, teams)
+        check_reader_names(people, teams)
         self._store.set_readers(owner, people - {owner}, teams)
         return self.get_readers(identity, label)
-
-    def check_spelling(self, users: Collection[str], groups: Collection[str]) -> None:
-        """Refuse what cannot be a name, and too many.
-
-        Raises
-        ------
-        UsageError
-            If a name is none, or there are too many.
-        """
-        for pattern, names, kind in ((_USER, users, "user"), (_GROUP, groups, "group")):
-            for name in names:
-                if not pattern.match(name):
-                    raise UsageError(f"{name[:40]!r} is not the name of a {kind}")
-        if len(users) + len(groups) > _MOST_READERS:
-            raise UsageError(f"a repository is shared with at most {_MOST_READERS} users and groups")
 
     def _owner(self, identity: Identity, label: str) -> str:
         if label != OWN_PREFIX + identity.name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -85,7 +86,7 @@ def expect(
         scan = _expect_scan(engine, node, limit, uploads, tables)
         if scan is not None:
             scans.append(scan)
-    return Expectation(_cardinality(root), tuple(scans), _has_pairs(root))
+    return Expectation(_cardinality(root), tuple(scans), _has_pairs(root), _count_steps(root))
 
 
 def _cardinality(node: dict[str, Any]) -> int | None:
@@ -100,6 +101,21 @@ def _cardinality(node: dict[str, Any]) -> int | None:
     for value in known:
         out *= value
     return out
+
+
+def _count_steps(node: dict[str, Any]) -> float:
+    """Return how many rows the steps of a plan take in together, pairs of rows where rows are compared in pairs."""
+    children = node.get("children", ())
+    sizes = [float(_cardinality(child) or 0) for child in children]
+    taken = math.prod(sizes) if _compares_pairs(node) else sum(sizes)
+    return taken + sum(_count_steps(child) for child in children)
+
+
+def _compares_pairs(node: dict[str, Any]) -> bool:
+    name = str(node["name"]).upper()
+    return len(node.get("children", ())) > 1 and any(
+        word in name for word in ("CROSS_PRODUCT", "NESTED_LOOP", "BLOCKWISE", "PIECEWISE", "IE_JOIN")
+    )
 
 
 def _walk_scans(node: dict[str, Any], limit: int | None) -> Iterator[tuple[dict[str, Any], int | None]]:

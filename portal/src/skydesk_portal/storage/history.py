@@ -15,13 +15,13 @@ from skydesk_portal.models.history import PastQuery
 
 __all__ = ["SqliteHistoryStore"]
 
-VERSION = 1
+VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS query (
   id INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, begun REAL NOT NULL, mode TEXT NOT NULL,
   parameters TEXT NOT NULL, status TEXT NOT NULL, rows INTEGER NOT NULL, overflow INTEGER NOT NULL,
-  seconds REAL NOT NULL, error TEXT, cached INTEGER NOT NULL, job TEXT
+  seconds REAL NOT NULL, error TEXT, cached INTEGER NOT NULL, job TEXT, result TEXT
 );
 CREATE INDEX IF NOT EXISTS query_owner ON query (owner, id);
 CREATE INDEX IF NOT EXISTS query_begun ON query (begun);
@@ -52,6 +52,8 @@ class SqliteHistoryStore:
                 raise ConfigError(f"{path}: version {found} is newer than this program knows ({VERSION})")
             for statement in filter(str.strip, _SCHEMA.split(";")):
                 db.execute(statement)
+            if found == 1:
+                db.execute("ALTER TABLE query ADD COLUMN result TEXT")
             db.execute(f"PRAGMA user_version={VERSION}")
 
     def _open(self) -> sqlite3.Connection:
@@ -89,14 +91,15 @@ class SqliteHistoryStore:
             error=row["error"],
             cached=bool(row["cached"]),
             job=row["job"],
+            result=row["result"],
         )
 
     def add(self, query: PastQuery) -> int:
         """Keep a query; return its number."""
         with self._write() as db:
             done = db.execute(
-                "INSERT INTO query (owner, begun, mode, parameters, status, rows, overflow, seconds, error, cached, job)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT INTO query (owner, begun, mode, parameters, status, rows, overflow, seconds, error, cached, job, result)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     query.owner,
                     query.begun.timestamp(),
@@ -109,6 +112,7 @@ class SqliteHistoryStore:
                     query.error,
                     query.cached,
                     query.job,
+                    query.result,
                 ),
             )
             return int(done.lastrowid or 0)

@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from skydesk_portal.exceptions import UsageError
+from skydesk_portal.models.instants import parse_instant
 
-__all__ = ["Cone", "QueryForm", "SkyBox", "SkyPolygon", "read_adql", "write_adql", "write_times"]
+__all__ = [
+    "COVERAGE_NAME",
+    "POSITIONS_NAME",
+    "CellTable",
+    "Cone",
+    "PositionTable",
+    "QueryForm",
+    "SkyBox",
+    "SkyCoverage",
+    "SkyPolygon",
+    "read_adql",
+    "write_adql",
+    "write_times",
+    "write_visits",
+]
+
+COVERAGE_NAME = "coverage"
+"""Name in ``TAP_UPLOAD`` of the cells of a coverage map; columns ``norder`` and ``npix``."""
+
+POSITIONS_NAME = "positions"
+"""Name in ``TAP_UPLOAD`` of a list of positions, columns as `skydesk_portal.models.position_lists` writes them."""
 
 _COMPARISON = re.compile(
     r"^\s*[A-Za-z_]\w*\s*(?:(?:<=|>=|<>|!=|=|<|>)\s*\S.*|(?:NOT\s+)?(?:BETWEEN|IN|LIKE)\b.*|IS\s+(?:NOT\s+)?NULL)\s*$",
@@ -30,6 +52,24 @@ _SHAPE = re.compile(
     r"(BOX|POLYGON)\s*\(\s*(?:'ICRS'\s*,\s*)?([-+\d.eE\s,]+)\)\s*\)\s*=\s*1\s*$",
     re.IGNORECASE,
 )
+_COVERAGE = re.compile(
+    r"^\s*CONTAINS\s*\(\s*POINT\s*\(\s*(?:'ICRS'\s*,\s*)?(\w+)\s*,\s*(\w+)\s*\)\s*,\s*MOC\s*\(\s*'([^']*)'\s*\)\s*\)\s*=\s*1\s*$",
+    re.IGNORECASE,
+)
+_CELLS = re.compile(
+    rf"ivo_healpix_index\((\d+), (\w+), (\w+)\) IN \(SELECT npix FROM TAP_UPLOAD\.{COVERAGE_NAME} WHERE norder = \1\)"
+)
+_JOIN = re.compile(
+    rf"^\s*SELECT\s+(?P<top>TOP\s+\d+\s+)?p\.input_row,\s*p\.input_text,\s*(?P<columns>t\.\*|t\.\w+(?:,\s*t\.\w+)*),\s*"
+    r"3600 \* DISTANCE\(POINT\('ICRS', p\.input_ra, p\.input_dec\), POINT\('ICRS', t\.(?P<ra>\w+), t\.(?P<dec>\w+)\)\)"
+    rf"\s+AS\s+separation_arcsec\s+FROM\s+TAP_UPLOAD\.{POSITIONS_NAME}\s+AS\s+p\s+JOIN\s+(?P<table>\w+\.\w+)\s+AS\s+t\s+"
+    r"ON\s+CONTAINS\(POINT\('ICRS', t\.(?P=ra), t\.(?P=dec)\), CIRCLE\('ICRS', p\.input_ra, p\.input_dec, p\.input_radius\)\) = 1"
+    r"(?P<rest>.*)$",
+    re.DOTALL,
+)
+
+
+type Shape = SkyBox | SkyPolygon | SkyCoverage | CellTable | PositionTable
 
 
 @dataclass(frozen=True)
@@ -79,6 +119,37 @@ class SkyPolygon:
 
 
 @dataclass(frozen=True)
+class SkyCoverage:
+    """A coverage map that is written into the query.
+
+    Parameters
+    ----------
+    text
+        Its cells in the ASCII form of MOC 2.0.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
+class CellTable:
+    """A coverage map that comes with the query as a table of cells, `COVERAGE_NAME`.
+
+    Parameters
+    ----------
+    orders
+        HEALPix orders that the table has cells of.
+    """
+
+    orders: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PositionTable:
+    """Circles around the positions of a table that comes with the query, `POSITIONS_NAME`."""
+
+
+@dataclass(frozen=True)
 class QueryForm:
     """What the form holds.
 
@@ -109,7 +180,7 @@ class QueryForm:
     constraints: tuple[str, ...] = field(default=())
     top: int | None = None
     order: tuple[str, bool] | None = None
-    shape: SkyBox | SkyPolygon | None = None
+    shape: Shape | None = None
 
 
 def write_adql(form: QueryForm) -> str:
@@ -128,31 +199,55 @@ def write_adql(form: QueryForm) -> str:
         ra, dec = form.position_columns
         circle = f"CIRCLE('ICRS', {form.cone.ra_deg:.11g}, {form.cone.dec_deg:.11g}, {form.cone.radius_arcsec / 3600:.11g})"
         where.append(f"CONTAINS(POINT('ICRS', {ra}, {dec}), {circle}) = 1")
-    if form.shape:
+    if form.shape and not isinstance(form.shape, PositionTable):
         where.append(_write_shape(form))
     for constraint in form.constraints:
-        if not _COMPARISON.match(constraint):
-            raise UsageError(
-                f"{constraint.strip()!r} is not a constraint: write a column and a comparison, such as r_psfFlux > 1000"
-            )
+        _check_comparison(constraint)
         where.append(constraint.strip())
-    lines = [f"SELECT {top}{', '.join(form.columns) or '*'}", f"FROM {form.table}"]
+    if isinstance(form.shape, PositionTable):
+        lines = _write_join(form, top)
+    else:
+        lines = [f"SELECT {top}{', '.join(form.columns) or '*'}", f"FROM {form.table}"]
     lines += [("WHERE " if n == 0 else "  AND ") + part for n, part in enumerate(where)]
     if form.order:
         lines.append(f"ORDER BY {form.order[0]}{' DESC' if form.order[1] else ''}")
     return "\n".join(lines)
 
 
-def _write_shape(form: QueryForm) -> str:
+def _positions_of(form: QueryForm) -> tuple[str, str]:
     if form.position_columns is None:
         raise UsageError(f"{form.table} has no position, so it cannot be searched by a region")
-    ra, dec = form.position_columns
+    return form.position_columns
+
+
+def _write_join(form: QueryForm, top: str) -> list[str]:
+    ra, dec = _positions_of(form)
+    theirs, mine = f"POINT('ICRS', t.{ra}, t.{dec})", "POINT('ICRS', p.input_ra, p.input_dec)"
+    columns = ", ".join(f"t.{name}" for name in form.columns) or "t.*"
+    return [
+        f"SELECT {top}p.input_row, p.input_text, {columns},",
+        f"  3600 * DISTANCE({mine}, {theirs}) AS separation_arcsec",
+        f"FROM TAP_UPLOAD.{POSITIONS_NAME} AS p JOIN {form.table} AS t",
+        f"  ON CONTAINS({theirs}, CIRCLE('ICRS', p.input_ra, p.input_dec, p.input_radius)) = 1",
+    ]
+
+
+def _write_shape(form: QueryForm) -> str:
+    ra, dec = _positions_of(form)
+    if isinstance(form.shape, SkyCoverage):
+        return f"CONTAINS(POINT('ICRS', {ra}, {dec}), MOC('{form.shape.text}')) = 1"
+    if isinstance(form.shape, CellTable):
+        lists = (
+            f"ivo_healpix_index({n}, {ra}, {dec}) IN (SELECT npix FROM TAP_UPLOAD.{COVERAGE_NAME} WHERE norder = {n})"
+            for n in form.shape.orders
+        )
+        return "(" + "\n    OR ".join(lists) + ")"
     if isinstance(form.shape, SkyBox):
         box = form.shape
         numbers = [box.ra_deg, box.dec_deg, box.width_arcsec / 3600, box.height_arcsec / 3600]
         name = "BOX"
     else:
-        assert form.shape is not None
+        assert isinstance(form.shape, SkyPolygon)
         if len(form.shape.corners_deg) < 3:
             raise UsageError("a polygon needs three corners at least: one position a line")
         numbers = [value for corner in form.shape.corners_deg for value in corner]
@@ -162,42 +257,57 @@ def _write_shape(form: QueryForm) -> str:
     )
 
 
-def write_times(column: str, begin: str, end: str) -> list[str]:
+def write_times(column: str, begin: str, end: str, position: tuple[float, float] | None = None) -> list[str]:
     """Write a range of times as constraints.
 
     Parameters
     ----------
     column
-        Column of times in MJD; TAI unless it is one of ObsCore, which has UTC.
+        Column of times in MJD (TAI).
     begin, end
-        MJD as the column has it, or a date and time in UTC; empty for an open end.
+        Instants as `skydesk_portal.models.instants.parse_instant` reads them; empty for an open end.
+    position
+        ICRS degrees around which is searched, for barycentric dates.
 
     Raises
     ------
     UsageError
-        If a text is neither.
+        If a text is no instant.
     """
-    out = []
-    for text, sign in ((begin.strip(), ">="), (end.strip(), "<=")):
-        if text:
-            out.append(f"{column} {sign} {_read_time(text, is_tai=not column.startswith('t_')):.9g}")
-    return out
+    return [
+        f"{column} {sign} {parse_instant(text, position)!r}"
+        for text, sign in ((begin, ">="), (end, "<="))
+        if text.strip()
+    ]
 
 
-def _read_time(text: str, *, is_tai: bool) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    from astropy.time import Time
+def write_visits(column: str, visits: str, key: str, conditions: Sequence[str]) -> str:
+    """Write conditions on the visits that rows were measured on as a constraint of the rows.
 
-    try:
-        time = Time(text.replace(" ", "T").removesuffix("Z"), scale="utc", format="isot")
-    except ValueError as error:
+    Parameters
+    ----------
+    column
+        Column of the rows that names the visit.
+    visits, key
+        Full name of the table of visits, and its column of the same meaning.
+    conditions
+        Comparisons of its columns that all have to hold.
+
+    Raises
+    ------
+    UsageError
+        If a condition is no comparison.
+    """
+    for condition in conditions:
+        _check_comparison(condition)
+    return f"{column} IN (SELECT {key} FROM {visits} WHERE {' AND '.join(conditions)})"
+
+
+def _check_comparison(text: str) -> None:
+    if not _COMPARISON.match(text):
         raise UsageError(
-            f"{text!r} is not a time: write it as MJD, such as 60623.5, or in UTC, such as 2024-11-09T12:00:00"
-        ) from error
-    return float(time.tai.mjd if is_tai else time.mjd)
+            f"{text.strip()!r} is not a constraint: write a column and a comparison, such as r_psfFlux > 1000"
+        )
 
 
 def _split_and(text: str) -> list[str]:
@@ -234,13 +344,23 @@ def read_adql(adql: str) -> QueryForm | None:
     QueryForm or None
         What the form would hold; None for a query that says more than the form can.
     """
+    joined = _JOIN.match(adql)
+    if joined:
+        columns = joined["columns"].replace("t.", "")
+        plain = f"SELECT {joined['top'] or ''}{columns} FROM {joined['table']}{joined['rest']}"
+        form = read_adql(plain)
+        if form is None or form.cone or form.shape:
+            return None
+        return replace(form, position_columns=(joined["ra"], joined["dec"]), shape=PositionTable())
     found = _SELECT.match(adql)
     if not found:
         return None
     columns = () if found["columns"] == "*" else tuple(c.strip() for c in found["columns"].split(","))
     if any(not re.fullmatch(r"\w+", c) for c in columns):
         return None
-    cone, shape, position, constraints = None, None, None, []
+    cone: Cone | None = None
+    shape: Shape | None = None
+    position, constraints = None, []
     for part in _split_and(found["where"]) if found["where"] else []:
         if circle := _CONE.match(part):
             if cone or shape:
@@ -253,6 +373,10 @@ def read_adql(adql: str) -> QueryForm | None:
                 return None
             position = (region[1], region[2])
             shape = _read_shape(region[3].upper(), numbers)
+        elif (covered := _read_coverage(part)) is not None:
+            if cone or shape:
+                return None
+            position, shape = covered
         elif _COMPARISON.match(part) and not re.search(r"\bOR\b", part, re.IGNORECASE):
             constraints.append(" ".join(part.split()))
         else:
@@ -260,6 +384,17 @@ def read_adql(adql: str) -> QueryForm | None:
     order = (found["order"], (found["direction"] or "").upper() == "DESC") if found["order"] else None
     top = int(found["top"]) if found["top"] else None
     return QueryForm(found["table"], columns, position, cone, tuple(constraints), top, order, shape)
+
+
+def _read_coverage(part: str) -> tuple[tuple[str, str], SkyCoverage | CellTable] | None:
+    if found := _COVERAGE.match(part):
+        return (found[1], found[2]), SkyCoverage(" ".join(found[3].split()))
+    cells = list(_CELLS.finditer(part))
+    if not cells or re.fullmatch(r"\s*\((?:\s*(?:OR\s+)?#)+\s*\)\s*", _CELLS.sub("#", part)) is None:
+        return None
+    if len({found.groups()[1:] for found in cells}) > 1:
+        return None
+    return (cells[0][2], cells[0][3]), CellTable(tuple(int(found[1]) for found in cells))
 
 
 def _read_shape(name: str, numbers: list[float]) -> SkyBox | SkyPolygon:

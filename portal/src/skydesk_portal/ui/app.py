@@ -45,6 +45,7 @@ from skydesk_portal.ui.routes_files import create_files_router
 from skydesk_portal.ui.routes_find import create_find_router
 from skydesk_portal.ui.routes_notices import create_notices_router
 from skydesk_portal.ui.routes_transfer import create_transfer_router
+from skydesk_portal.ui.routes_session import create_session_router
 from skydesk_portal.ui.services import PortalServices
 from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, read_request
 from skydesk_portal.ui.transfers import TransferWatch
@@ -188,6 +189,7 @@ def create_app(
     app.include_router(create_notices_router(services))
     app.include_router(create_transfer_router(services))
     app.include_router(create_view_router(services.views))
+    app.include_router(create_session_router(services))
     app.include_router(create_lightcurve_router(services))
     add_applications(
         {path: _make_page(services, *page) for path, page in _PAGES.items()},

@@ -7,16 +7,16 @@ import re
 from dataclasses import dataclass
 
 from skydesk_portal.exceptions import UsageError
+from skydesk_portal.models.instants import parse_instant
 from skydesk_portal.models.positions import parse_position
 from skydesk_portal.models.sia import adql_text
+from skydesk_portal.ui.adql_form import write_visits
 
-__all__ = ["COLUMNS", "ImageQuery", "parse_instant", "write_query"]
+__all__ = ["COLUMNS", "ImageQuery", "write_query"]
 
 COLUMNS = ("dataset_type", "lsst_band", "lsst_visit", "lsst_detector", "lsst_tract", "lsst_patch", "t_min", "t_exptime",
            "s_resolution", "s_ra", "s_dec", "access_estsize", "dataset_id", "obs_collection", "obs_publisher_did")  # fmt: skip
 """Columns of ObsCore that the list of images shows."""
-
-_MJD = re.compile(r"\d{1,6}(\.\d*)?\Z")
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,12 @@ class ImageQuery:
         Name of the release.
     kind, band
         Dataset type and band.
-    visit, detector, tract, patch
+    visits
+        Only images of these visits; none means all.
+    detector, tract, patch
         Parts of the data ID.
     begin, end
-        Instants as typed, see `parse_instant`.
+        Instants as typed, see `skydesk_portal.models.instants.parse_instant`.
     seeing_arcsec
         Largest FWHM of the PSF in arcsec.
     position
@@ -41,12 +43,18 @@ class ImageQuery:
         Images that meet a circle of this radius around it; 0 asks for those that contain the position.
     input_visit
         Only images that were made of this visit.
+    visit_conditions
+        Comparisons of columns of the table of visits, separated by lines or semicolons.
+    exposure_s
+        Shortest exposure in seconds; of a coadd that is its depth, the median over its area.
+    inputs
+        Smallest number of exposures that a coadd was made of.
     """
 
     release: str
     kind: str = ""
     band: str = ""
-    visit: int | None = None
+    visits: tuple[int, ...] = ()
     detector: int | None = None
     tract: int | None = None
     patch: int | None = None
@@ -56,35 +64,9 @@ class ImageQuery:
     position: str = ""
     radius_arcsec: float = 0.0
     input_visit: int | None = None
-
-
-def parse_instant(text: str) -> float:
-    """Read an instant.
-
-    Parameters
-    ----------
-    text
-        An MJD in TAI, or a date and time in UTC such as ``2026-04-13`` or ``2026-04-13T02:30``.
-
-    Returns
-    -------
-    float
-        MJD in TAI.
-
-    Raises
-    ------
-    UsageError
-        If it is neither.
-    """
-    text = text.strip()
-    if _MJD.match(text):
-        return float(text)
-    from astropy.time import Time
-
-    try:
-        return float(Time(text.replace(" ", "T", 1), format="isot", scale="utc").tai.mjd)
-    except ValueError as error:
-        raise UsageError(f"{text[:40]!r} is neither an MJD nor a date such as 2026-04-13T02:30") from error
+    visit_conditions: str = ""
+    exposure_s: float | None = None
+    inputs: int | None = None
 
 
 def _conditions(query: ImageQuery) -> list[str]:
@@ -92,9 +74,12 @@ def _conditions(query: ImageQuery) -> list[str]:
     found += [
         f"{c} = {adql_text(v)}" for c, v in (("dataset_type", query.kind), ("lsst_band", query.band)) if v
     ]
-    numbers = {"visit": query.visit, "detector": query.detector, "tract": query.tract, "patch": query.patch}
+    if query.visits:
+        found.append(f"lsst_visit IN ({', '.join(str(int(visit)) for visit in query.visits)})")
+    numbers = {"detector": query.detector, "tract": query.tract, "patch": query.patch}
     found += [f"lsst_{name} = {int(value)}" for name, value in numbers.items() if value is not None]
-    begin, end = (parse_instant(text) if text.strip() else None for text in (query.begin, query.end))
+    place = parse_position(query.position) if query.position.strip() else None
+    begin, end = (parse_instant(text, place) if text.strip() else None for text in (query.begin, query.end))
     if begin is not None and end is not None and begin > end:
         raise UsageError("the time range ends before it begins")
     if begin is not None:
@@ -103,8 +88,10 @@ def _conditions(query: ImageQuery) -> list[str]:
         found.append(f"t_min <= {end!r}")
     if query.seeing_arcsec is not None:
         found.append(f"s_resolution <= {float(query.seeing_arcsec)!r}")
-    if query.position.strip():
-        ra_deg, dec_deg = parse_position(query.position)
+    if query.exposure_s is not None:
+        found.append(f"t_exptime >= {float(query.exposure_s)!r}")
+    if place is not None:
+        ra_deg, dec_deg = place
         if not 0 <= query.radius_arcsec <= 36_000 or math.isnan(query.radius_arcsec):
             raise UsageError("the radius is 0 to 36000 arcsec")
         if query.radius_arcsec > 0:
@@ -116,6 +103,12 @@ def _conditions(query: ImageQuery) -> list[str]:
         inputs = f"SELECT dataset_id FROM ivoa.ObsCore WHERE lsst_visit = {int(query.input_visit)}"
         made = f"SELECT dataset_id FROM {query.release}.Provenance WHERE input_id IN ({inputs})"
         found.append(f"dataset_id IN ({made})")
+    if query.inputs is not None:
+        made = f"SELECT dataset_id FROM {query.release}.Provenance WHERE role = 'science' AND input_type = 'visit_image'"
+        found.append(f"dataset_id IN ({made} GROUP BY dataset_id HAVING COUNT(*) >= {int(query.inputs)})")
+    conditions = [line.strip() for line in re.split(r"[;\n]", query.visit_conditions) if line.strip()]
+    if conditions:
+        found.append(write_visits("lsst_visit", f"{query.release}.Visit", "visit", conditions))
     return found
 
 

@@ -11,7 +11,7 @@ import panel as pn
 
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.models.identity import Identity
-from skydesk_portal.services.archives import ARCHIVES
+from skydesk_portal.services.download_archives import ARCHIVES
 from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.shell import notice
 from skydesk_portal.ui.words import describe_download

@@ -10,23 +10,18 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 
 from skydesk_portal.exceptions import PortalError, QueryError, UsageError
+from skydesk_portal.models.saved_queries import QueryDefinition
 from skydesk_portal.models.tables import TableInfo
 from skydesk_portal.models.tap import TapRequest
 from skydesk_portal.services.completion import complete_query
 from skydesk_portal.services.explorer import find_position_columns
-from skydesk_portal.ui.adql_form import (
-    Cone,
-    QueryForm,
-    SkyBox,
-    SkyPolygon,
-    read_adql,
-    write_adql,
-    write_times,
-)
+from skydesk_portal.ui.adql_form import QueryForm, read_adql, write_adql, write_times, write_visits
 from skydesk_portal.ui.components import SkyQuery
-from skydesk_portal.ui.positions import parse_position
-from skydesk_portal.ui.schema_browser import SchemaBrowser
+from skydesk_portal.ui.region_inputs import RegionInputs
+from skydesk_portal.ui.saved_queries import SavedQueriesPanel
+from skydesk_portal.ui.schema_browser import ColumnDictionary, SchemaBrowser
 from skydesk_portal.ui.shell import PageRequest, notice
+from skydesk_portal.ui.words import describe_bytes, describe_seconds
 from skydesk_portal.vo.uploads import read_upload
 
 if TYPE_CHECKING:
@@ -40,10 +35,13 @@ UPLOAD_NAME = "mine"
 
 _UPLOAD_BYTES = 32_000_000
 _ABOUT_UPLOAD = "<p class='soft'>CSV, VOTable, FITS, parquet or ECSV; the query calls it <code>TAP_UPLOAD.mine</code>.</p>"
+_ABOUT_TIMES = (
+    "<p class='soft'>Dates are UTC; numbers MJD (TAI), behind <code>JD</code> UTC, behind <code>BJD</code> barycentric "
+    "(TDB) for light from where is searched.</p>"
+)
 _FIRST_TABLE = "Object"
 _FIRST_COLUMNS = 12
 _PAUSE_S = 0.4
-_SHAPES = {"a circle": "circle", "a box": "box", "a polygon": "polygon"}
 _TIMES = ("midpointMjdTai", "expMidptMJD", "t_min")
 
 
@@ -92,6 +90,7 @@ class QueryPanel:
         self.identity = request.identity
         self._on_run = on_run
         self._serial = 0
+        self.brought: dict[str, bytes] = {}
         self.catalog = services.queries.catalog_for(request.identity)
         names = [t.full_name for t in self.catalog.iter_tables()]
         wanted = request.query.get("release")
@@ -100,23 +99,19 @@ class QueryPanel:
         stretch: dict[str, Any] = {"sizing_mode": "stretch_width"}
         self.table = pn.widgets.Select(name="Table", options=names, value=first, **stretch)
         self.columns = pn.widgets.MultiSelect(name="Columns (none chosen: all)", size=9, **stretch)
-        self.position = pn.widgets.TextInput(name="Around (RA Dec)", placeholder="53.13 -28.10", **stretch)
-        self.radius = pn.widgets.FloatInput(
-            name="Radius (arcsec)", value=60.0, start=0.01, step=10, **stretch
+        self.region = RegionInputs(services, request.identity, self._release)
+        self.begin = pn.widgets.TextInput(
+            name="Not before (UTC, MJD, JD or BJD)", placeholder="60623.5", **stretch
         )
-        self.shape = pn.widgets.Select(name="Search in", options=list(_SHAPES), **stretch)
-        self.height = pn.widgets.FloatInput(
-            name="Height (arcsec)", value=60.0, start=0.01, step=10, visible=False, **stretch
-        )
-        self.corners = pn.widgets.TextAreaInput(
-            name="Corners, one position a line", placeholder="53.1 -28.1", rows=4, visible=False, **stretch
-        )
-        self.begin = pn.widgets.TextInput(name="Not before (MJD or UTC)", placeholder="60623.5", **stretch)
         self.end = pn.widgets.TextInput(
-            name="Not after (MJD or UTC)", placeholder="2024-11-09T12:00:00", **stretch
+            name="Not after (UTC, MJD, JD or BJD)", placeholder="2024-11-09T12:00:00", **stretch
         )
+        self.about_times = pn.pane.HTML(_ABOUT_TIMES, **stretch)
         self.constraints = pn.widgets.TextAreaInput(
             name="Constraints, one a line", placeholder="r_psfFlux > 1000", rows=3, **stretch
+        )
+        self.images = pn.widgets.TextAreaInput(
+            name="Constraints on their visits, one a line", placeholder="airmass < 1.2", rows=2, **stretch
         )
         self.top = pn.widgets.IntInput(
             name="Rows at most", value=10000, start=1, end=MAX_TOP, step=1000, **stretch
@@ -133,23 +128,24 @@ class QueryPanel:
         self.adql = SkyQuery(margin=(0, 5), **stretch)
         self.message = pn.Column(sizing_mode="stretch_width", margin=0)
         self.schema = SchemaBrowser(self.refresh_catalog, self.use_table)
+        self.dictionary = ColumnDictionary()
+        self.saved = SavedQueriesPanel(services, request.identity, self._read_query, self.open_definition)
         self.describe_table()
         self.adql.text = request.query.get("query") or write_adql(self.form())
-        self.shape.param.watch(self._on_shape, "value")
         self.table.param.watch(self._on_table, "value")
-        self.write.on_click(self._on_write)
+        self.write.on_click(self.on_write)
         self.upload.param.watch(self._on_upload, "value")
         self.match.on_click(self._on_match)
         self.adql.param.watch(self._on_text, "text")
         self.adql.param.watch(self._on_wish, "wish")
         self.form_view = pn.Column(
-            self.table, self.about, self.columns, self.shape, self.position, self.radius, self.height,
-            self.corners, self.begin, self.end, self.constraints, self.top, self.write,
+            self.table, self.about, self.columns, self.region.view, self.begin, self.end, self.about_times,
+            self.constraints, self.images, self.top, self.write,
             pn.Card(
                 pn.pane.HTML(_ABOUT_UPLOAD),
                 self.upload, self.match_arcsec, self.match, title="Join a table of your own", collapsed=True, **stretch,
             ),
-            self.schema.card, width=310, css_classes=["panel"],
+            self.dictionary.card, self.schema.card, self.saved.card, width=310, css_classes=["panel"],
         )  # fmt: skip
 
     def refresh_catalog(self) -> Any:
@@ -159,9 +155,25 @@ class QueryPanel:
 
     @property
     def uploads(self) -> dict[str, bytes]:
-        """The table that comes with the query, where the query names it."""
-        content = self.upload.value
-        return {UPLOAD_NAME: content} if content and "tap_upload." in self.adql.text.lower() else {}
+        """The tables that come with the query, of those that it names."""
+        text = self.adql.text.lower()
+        own = {UPLOAD_NAME: self.upload.value} if self.upload.value else {}
+        files = {**self.brought, **self.region.uploads, **own}
+        return {name: content for name, content in files.items() if f"tap_upload.{name}" in text}
+
+    def _release(self) -> str:
+        return str(self.table.value).partition(".")[0]
+
+    def _read_query(self) -> tuple[str, dict[str, bytes]]:
+        return self.adql.text, self.uploads
+
+    def open_definition(self, definition: QueryDefinition) -> None:
+        """Write a saved query into the field; the tables that come with it are those of the query from now on."""
+        self.region.uploads.clear()
+        self.brought = dict(definition.uploads)
+        if UPLOAD_NAME in self.brought:
+            self.upload.clear()
+        self.adql.text = definition.query
 
     def info(self) -> TableInfo:
         """Return the chosen table."""
@@ -173,44 +185,47 @@ class QueryPanel:
     def describe_table(self) -> None:
         """Fill the column list of the chosen table."""
         info = self.info()
-        shown = [c for c in info.columns if not c.name.startswith("hp")]
-        labels = {f"{c.name} [{c.unit}]" if c.unit else c.name: c.name for c in shown}
+        labels = {f"{c.name} [{c.unit}]" if c.unit else c.name: c.name for c in info.columns}
         self.columns.param.update(options=labels, value=first_columns(info))
         rows = f"{info.rows:,} rows, " if info.rows is not None else ""
         has_time = _find_time(info) is not None
-        self.begin.visible = self.end.visible = has_time
-        self.about.object = f"<p class='soft'>{escape(info.description)} ({rows}{len(shown)} columns)</p>"
+        self.begin.visible = self.end.visible = self.about_times.visible = has_time
+        self.images.visible = self._find_visits(info) is not None
+        self.region.offer_maps()
+        self.dictionary.show(info)
+        self.about.object = (
+            f"<p class='soft'>{escape(info.description)} ({rows}{len(info.columns)} columns)</p>"
+        )
 
     def form(self) -> QueryForm:
         """Return what the form holds."""
         info = self.info()
-        cone: Cone | None = None
-        shape: SkyBox | SkyPolygon | None = None
-        kind = _SHAPES[self.shape.value]
-        if kind == "polygon" and self.corners.value.strip():
-            corners = [parse_position(line) for line in self.corners.value.splitlines() if line.strip()]
-            shape = SkyPolygon(tuple(corners))
-        elif kind != "polygon" and self.position.value.strip():
-            ra_deg, dec_deg = parse_position(self.position.value)
-            size = float(self.radius.value)
-            if kind == "box":
-                shape = SkyBox(ra_deg, dec_deg, size, float(self.height.value))
-            else:
-                cone = Cone(ra_deg, dec_deg, size)
+        cone, shape = self.region.read()
         position = (info.ra_column, info.dec_column) if info.ra_column and info.dec_column else None
         lines = tuple(line.strip() for line in self.constraints.value.splitlines() if line.strip())
         time = _find_time(info)
         if time is not None and self.begin.visible:
-            lines = (*lines, *write_times(time, self.begin.value, self.end.value))
+            lines = (
+                *lines,
+                *write_times(time, self.begin.value, self.end.value, self.region.find_position()),
+            )
+        visits = self._find_visits(info)
+        conditions = [line.strip() for line in self.images.value.splitlines() if line.strip()]
+        if visits is not None and conditions:
+            lines = (*lines, write_visits(*visits, conditions))
         return QueryForm(
             info.full_name, tuple(self.columns.value), position, cone, lines, self.top.value, shape=shape
         )
 
-    def _on_shape(self, event: Any) -> None:
-        kind = _SHAPES[event.new]
-        self.position.visible = self.radius.visible = kind != "polygon"
-        self.radius.name = "Width (arcsec)" if kind == "box" else "Radius (arcsec)"
-        self.height.visible, self.corners.visible = kind == "box", kind == "polygon"
+    def _find_visits(self, info: TableInfo) -> tuple[str, str, str] | None:
+        """Return the column of a table that names visits, the table of visits and its column; None without."""
+        visits = self.catalog.find_table(f"{info.schema}.Visit")
+        if visits is None or info.full_name == visits.full_name:
+            return None
+        names = {c.name for c in info.columns}
+        own = next((n for n in ("visit", "visitId") if n in names), None)
+        key = next((n for n in ("visit", "visitId") if n in {c.name for c in visits.columns}), None)
+        return (own, visits.full_name, key) if own and key else None
 
     def use_table(self, name: str) -> None:
         """Take a table that was found in the schema into the form."""
@@ -220,14 +235,15 @@ class QueryPanel:
 
     def _on_table(self, _event: Any) -> None:
         self.describe_table()
-        self.constraints.value = ""
-        self._on_write(None)
+        self.constraints.value = self.images.value = ""
+        self.on_write(None)
 
-    def _on_write(self, _event: Any) -> None:
+    def on_write(self, _event: Any) -> None:
+        """Write the ADQL that the form means."""
         try:
             self.adql.text = write_adql(self.form())
             self.message.objects = []
-        except UsageError as error:
+        except PortalError as error:
             self.say(error)
 
     def on_read(self, _event: Any) -> None:
@@ -241,25 +257,13 @@ class QueryPanel:
         self.table.value = found.full_name
         names = {c.name.lower(): c.name for c in found.columns}
         self.columns.value = [names[c.lower()] for c in form.columns if c.lower() in names]
-        self.position.value = f"{form.cone.ra_deg} {form.cone.dec_deg}" if form.cone else ""
-        self.begin.value = self.end.value = ""
-        self._show_region(form)
+        self.begin.value = self.end.value = self.images.value = ""
+        self.region.show(form)
         self.constraints.value = "\n".join(form.constraints)
         if form.top:
             self.top.value = min(form.top, MAX_TOP)
         self.adql.text = text
         self.message.objects = []
-
-    def _show_region(self, form: QueryForm) -> None:
-        kind = "box" if isinstance(form.shape, SkyBox) else "polygon" if form.shape else "circle"
-        self.shape.value = next(name for name, value in _SHAPES.items() if value == kind)
-        if form.cone:
-            self.radius.value = form.cone.radius_arcsec
-        if isinstance(form.shape, SkyBox):
-            self.position.value = f"{form.shape.ra_deg} {form.shape.dec_deg}"
-            self.radius.value, self.height.value = form.shape.width_arcsec, form.shape.height_arcsec
-        if isinstance(form.shape, SkyPolygon):
-            self.corners.value = "\n".join(f"{ra} {dec}" for ra, dec in form.shape.corners_deg)
 
     def say(self, error: PortalError) -> None:
         """Say what is wrong with the query."""
@@ -350,22 +354,14 @@ class QueryPanel:
             return
         about = "" if found.exact else "about "
         rows = "an unknown number of rows" if found.rows is None else f"{about}{found.rows:,} rows"
-        size = "" if found.result_bytes is None else f", {about}{_write_bytes(found.result_bytes)}"
+        size = "" if found.result_bytes is None else f", {about}{describe_bytes(found.result_bytes)}"
         reads = [
-            f"{escape(t.name)}: {t.scanned_rows:,} rows, {_write_bytes(t.scanned_bytes or 0)}"
+            f"{escape(t.name)}: {t.scanned_rows:,} rows, {describe_bytes(t.scanned_bytes or 0)}"
             for t in found.tables
             if t.scanned_rows is not None
         ]
-        text = f"This query gives {rows}{size}."
+        time = "" if found.seconds is None else f", in about {describe_seconds(found.seconds)}"
+        text = f"This query gives {rows}{size}{time}."
         text += f" It reads {'; '.join(reads)}." if reads else ""
         text += "".join(f"<br>{escape(w[0].upper() + w[1:])}." for w in found.warnings)
         self.message.objects = [notice(text, "info")]
-
-
-def _write_bytes(size: int) -> str:
-    value = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"

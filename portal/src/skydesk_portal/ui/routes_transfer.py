@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from skydesk_portal.exceptions import ForbiddenError, UsageError
 from skydesk_portal.models.identity import Identity
-from skydesk_portal.services.archives import ARCHIVES, stream_archive, stream_members_of_tar
+from skydesk_portal.services.download_archives import ARCHIVES, stream_archive, stream_members_of_tar
 from skydesk_portal.ui.gate import PREFIX
 
 if TYPE_CHECKING:

@@ -8,13 +8,43 @@ from typing import Any
 
 import panel as pn
 
-from skydesk_portal.models.tables import Catalog
+from skydesk_portal.models.tables import Catalog, ColumnInfo, TableInfo
 from skydesk_portal.services.completion import search_schema
 
-__all__ = ["SchemaBrowser"]
+__all__ = ["ColumnDictionary", "SchemaBrowser"]
 
 _MOST_COLUMNS = 60
 _MOST_TABLES = 25
+
+
+def _describe(column: ColumnInfo) -> str:
+    unit = f" [{escape(column.unit)}]" if column.unit else ""
+    ucd = f" · <i>{escape(column.ucd)}</i>" if column.ucd else ""
+    words = f"<span class='soft'>{escape(column.description)}{ucd}</span>"
+    return f"<li><code>{escape(column.name)}</code>{unit} {words}</li>"
+
+
+class ColumnDictionary:
+    """All columns of the chosen table with unit, description and UCD, once somebody opens the list."""
+
+    def __init__(self) -> None:
+        self._table: TableInfo | None = None
+        self.listed = pn.pane.HTML("", sizing_mode="stretch_width")
+        self.card = pn.Card(
+            self.listed, title="What the columns mean", collapsed=True, sizing_mode="stretch_width"
+        )
+        self.card.param.watch(lambda _event: self._fill(), "collapsed")
+
+    def show(self, table: TableInfo) -> None:
+        """Describe another table."""
+        self._table = table
+        self._fill()
+
+    def _fill(self) -> None:
+        if self._table is None or self.card.collapsed:
+            self.listed.object = ""
+            return
+        self.listed.object = f"<ul>{''.join(map(_describe, self._table.columns))}</ul>"
 
 
 class SchemaBrowser:
@@ -61,11 +91,7 @@ class SchemaBrowser:
                 f"<summary><code>{escape(table.full_name)}</code> <span class='soft'>{rows} · "
                 f"{len(columns) or len(table.columns)} columns</span></summary><p class='soft'>{escape(table.description)}</p>"
             )
-            items = "".join(
-                f"<li><code>{escape(c.name)}</code>{f' [{escape(c.unit)}]' if c.unit else ''} "
-                f"<span class='soft'>{escape(c.description)}{f' · <i>{escape(c.ucd)}</i>' if c.ucd else ''}</span></li>"
-                for c in (columns or table.columns)[:_MOST_COLUMNS]
-            )
+            items = "".join(map(_describe, (columns or table.columns)[:_MOST_COLUMNS]))
             more = len(columns or table.columns) - _MOST_COLUMNS
             items += f"<li class='soft'>… and {more} more: search for one</li>" if more > 0 else ""
             is_open = " open" if self.search.value_input and len(found) <= 6 else ""

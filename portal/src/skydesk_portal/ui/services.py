@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from skydesk_portal.pipeline.releases import ReleaseStore
     from skydesk_portal.services.alert_subscriptions import AlertSubscriptionService
     from skydesk_portal.services.alerts import AlertService
+    from skydesk_portal.services.archives import ArchiveService
     from skydesk_portal.services.estimate import EstimateService
     from skydesk_portal.services.files import FilesService
     from skydesk_portal.services.find import FindService
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from skydesk_portal.services.limits import LimitService
     from skydesk_portal.services.notebooks import NotebookService
     from skydesk_portal.services.notices import NoticeService
+    from skydesk_portal.services.position_lists import PositionListService
     from skydesk_portal.services.preferences import PreferenceService
     from skydesk_portal.services.resultsets import ResultSetService
+    from skydesk_portal.services.saved_queries import SavedQueryService
     from skydesk_portal.services.sharing import SharingService
     from skydesk_portal.services.soda import SodaService
     from skydesk_portal.services.tables import TableService
@@ -54,10 +57,12 @@ class PortalServices:
         What people are told, and their downloads under way.
     image_files, result_transfers
         Files of images and results of queries, sent to the disk or into storage and tables.
+    lists, archives
+        Lists of positions, and archives outside.
     files, tables, sharing
         Files and tables of people, and who may read them.
-    history
-        Past queries.
+    history, saved
+        Past queries, and those that people keep and share.
     results, estimates
         Results that are looked at, and the cost of queries.
     limits
@@ -82,6 +87,8 @@ class PortalServices:
     images: ImageService
     soda: SodaService
     find: FindService
+    lists: PositionListService
+    archives: ArchiveService
     alerts: AlertService
     subscriptions: AlertSubscriptionService
     notices: NoticeService
@@ -92,6 +99,7 @@ class PortalServices:
     tables: TableService
     sharing: SharingService
     history: HistoryService
+    saved: SavedQueryService
     results: ResultSetService
     estimates: EstimateService
     limits: LimitService
@@ -129,6 +137,8 @@ def create_services(factory: Factory) -> PortalServices:
         images=images,
         soda=soda,
         find=factory.create_find_service(),
+        lists=factory.create_position_list_service(),
+        archives=factory.create_archive_service(),
         alerts=factory.create_alert_service(),
         subscriptions=factory.create_alert_subscription_service(),
         notices=factory.create_notice_service(),
@@ -139,6 +149,7 @@ def create_services(factory: Factory) -> PortalServices:
         tables=tables,
         sharing=factory.create_sharing_service(),
         history=factory.create_history_service(),
+        saved=factory.create_saved_query_service(),
         results=results,
         estimates=factory.create_estimate_service(),
         limits=factory.create_limit_service(),

@@ -37,6 +37,7 @@ class QueryCost(BaseModel):
     result_bytes: int | None
     tables: list[TableCost]
     warnings: list[str]
+    seconds: float | None
 
 
 @router.api_route("/api/tap/estimate", methods=["GET", "POST"], summary="Estimate a query without running it")

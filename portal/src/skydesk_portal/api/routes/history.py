@@ -37,6 +37,7 @@ class QueryRecord(BaseModel):
     cached: bool
     error: str | None = None
     job: str | None = None
+    result: str | None = None
 
 
 class QueryList(BaseModel):
@@ -60,6 +61,7 @@ def _record(past: PastQuery, base: str) -> QueryRecord:
         cached=past.cached,
         error=past.error,
         job=f"{base}/api/tap/async/{past.job}" if past.job else None,
+        result=f"{base}/portal/app/catalogs?result={past.result}" if past.result else None,
     )
 
 

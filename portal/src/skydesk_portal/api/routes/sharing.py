@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from skydesk_portal.api.dependencies import FactoryDependency, check_names, require
 from skydesk_portal.models.identity import Identity
+from skydesk_portal.services.sharing import check_reader_names
 
 __all__ = ["Readers", "router"]
 
@@ -57,7 +58,7 @@ async def set_readers(
 ) -> JSONResponse:
     sharing = factory.create_sharing_service()
     now = await asyncio.to_thread(sharing.get_readers, identity, label)
-    sharing.check_spelling(readers.users, readers.groups)
+    check_reader_names(readers.users, readers.groups)
     await check_names(request, set(readers.users) - set(now.users), set(readers.groups) - set(now.groups))
     found = await asyncio.to_thread(sharing.set_readers, identity, label, readers.users, readers.groups)
     return JSONResponse(asdict(found))

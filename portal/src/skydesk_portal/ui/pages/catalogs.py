@@ -14,10 +14,16 @@ import pyarrow as pa
 from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import ForbiddenError, PortalError, QueryTimeoutError
-from skydesk_portal.models.jobs import JobKind
 from skydesk_portal.models.tables import ColumnInfo
 from skydesk_portal.services.reproduce import NamedBrush, write_adql, write_python
 from skydesk_portal.services.snippets import query_cells
+from skydesk_portal.ui.background_query import (
+    LONG_SECONDS,
+    BackgroundQueries,
+    check_size,
+    describe_wait,
+    foresee,
+)
 from skydesk_portal.ui.catalog_state import CatalogState
 from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.notebook_button import NotebookButton
@@ -53,6 +59,9 @@ class _Page:
         self.estimate = pn.widgets.Button(name="Estimate", width=110)
         self.read = pn.widgets.Button(name="Fill the form from ADQL", width=190)
         self.submit = pn.widgets.Button(name="Run as a job", width=130)
+        self.background = pn.widgets.Button(name="Run in the background", button_type="primary", width=190)
+        self.here = pn.widgets.Button(name="Run here all the same", width=180)
+        self.elsewhere = BackgroundQueries(services, request.identity)
         self.message = self.query.message
         self.copy_python = pn.widgets.Button(name="Copy as Python", width=150)
         self.copy_adql = pn.widgets.Button(name="Copy as ADQL", width=150)
@@ -61,7 +70,9 @@ class _Page:
         self.abort.on_click(self._on_abort)
         self.estimate.on_click(self.query.on_estimate)
         self.read.on_click(self.query.on_read)
-        self.submit.on_click(self.on_submit)
+        self.submit.on_click(self._on_background)
+        self.background.on_click(self._on_background)
+        self.here.on_click(self._on_here)
         self.copy_python.on_click(partial(self._on_copy, True))
         self.copy_adql.on_click(partial(self._on_copy, False))
         self.notebook = NotebookButton(services.notebooks, request, "catalogs", self._as_cells)
@@ -77,6 +88,42 @@ class _Page:
         if "read:tap" not in self.request.identity.scopes:
             self.query.say(ForbiddenError("queries need a sign-in or a token with the scope read:tap"))
             return
+        if not await self._is_foreseeable():
+            return
+        await self._run_here()
+
+    async def _is_foreseeable(self) -> bool:
+        """Tell whether the query can be waited for; say so otherwise."""
+        adql, uploads = self.query.adql.text, self.query.uploads
+        self.run.disabled = True
+        try:
+            found = await asyncio.to_thread(foresee, self.services, self.request.identity, adql, uploads)
+            check_size(self.services, found)
+        except PortalError as error:
+            self.query.say(error)
+            return False
+        finally:
+            self.run.disabled = False
+        if (found.seconds or 0.0) <= LONG_SECONDS:
+            return True
+        self.message.objects = [
+            notice(describe_wait(found, self.services.config.sync_seconds)),
+            pn.FlexBox(self.background, self.here),
+        ]
+        return False
+
+    async def _on_here(self, _event: Any) -> None:
+        self.message.objects = []
+        await self._run_here()
+
+    async def _on_background(self, _event: Any) -> None:
+        self.message.objects = []
+        try:
+            await self.elsewhere.start(self.query.adql.text, self.query.uploads)
+        except PortalError as error:
+            self.query.say(error)
+
+    async def _run_here(self) -> None:
         adql = self._asked = self.query.adql.text
         self._arrived, self._stop = 0, None
         self.run.disabled, self.abort.visible = True, True
@@ -112,6 +159,16 @@ class _Page:
         # Plots may be changed only by whoever holds the page's lock, which this coroutine has given up while it waited.
         pn.state.execute(partial(self.present, found, time.perf_counter() - started), schedule=True)
 
+    async def on_open_result(self) -> None:
+        """Show a result that is still kept, without running its query."""
+        try:
+            found = self.services.results.get(self.request.identity, self.request.query["result"])
+        except PortalError as error:
+            self.query.say(error)
+            return
+        self.query.adql.text = self._asked = found.adql
+        pn.state.execute(partial(self.present, found, None), schedule=True)
+
     def _set_stop(self, stop: Callable[[], None]) -> None:
         self._stop = stop
 
@@ -122,11 +179,15 @@ class _Page:
         if self._stop is not None:
             self._stop()
 
-    def present(self, found: ResultSet, seconds: float) -> None:
-        """Show a result."""
-        more = "; the query has more, run it as a job for all" if found.overflow else ""
+    def present(self, found: ResultSet, seconds: float | None) -> None:
+        """Show a result; without seconds it is one of before."""
+        taken = (
+            f"in {seconds:.2f} s" if seconds is not None else f"of {found.created:%Y-%m-%d %H:%M} UTC, kept"
+        )
+        most = self.services.config.maximum_rows
+        more = f"; the query has more than the {most:,} rows that a result may have" if found.overflow else ""
         empty = " No row fulfils the query: loosen its conditions." if found.rows == 0 else ""
-        self.message.objects = [notice(f"{found.rows:,} rows in {seconds:.2f} s{more}.{empty}", "info")]
+        self.message.objects = [notice(f"{found.rows:,} rows {taken}{more}.{empty}", "info")]
         wanted, self.wanted = self.wanted, None
         self.code.objects = []
         try:
@@ -136,6 +197,11 @@ class _Page:
             return
         self.copies.visible = True
         self.write_address()
+
+    def close(self) -> None:
+        """Give back what the page holds."""
+        self.elsewhere.close()
+        self.result.close()
 
     def write_address(self) -> None:
         """Let the address say what the page shows."""
@@ -177,28 +243,6 @@ class _Page:
         note = [] if is_whole else [notice("The address is too long for the lassos; the program holds them.")]
         self.code.objects = [*note, area, copy]
 
-    async def on_submit(self, _event: Any) -> None:
-        """Hand the query to the workers."""
-        adql = self.query.adql.text
-        parameters = [("LANG", "ADQL"), ("QUERY", adql), ("REQUEST", "doQuery")]
-        try:
-            await asyncio.to_thread(self.services.queries.check, self.request.identity, adql)
-            job = await asyncio.to_thread(
-                partial(
-                    self.services.jobs.create_job,
-                    self.request.identity,
-                    kind=JobKind.TAP,
-                    parameters=parameters,
-                    run=True,
-                )
-            )
-        except PortalError as error:
-            self.query.say(error)
-            return
-        self.message.objects = [
-            notice(f"Job {job.id} is queued; follow it on the <a href='{PREFIX}/jobs'>Jobs</a> page.", "info")
-        ]
-
 
 def _public_url() -> str:
     """Return the platform's address as the browser knows it."""
@@ -236,14 +280,19 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
             align_items="center",
             sizing_mode="stretch_width",
         ),
+        page.elsewhere.view,
         page.message,
         page.copies,
         page.code,
         page.result.body,
         sizing_mode="stretch_width",
     )
-    if request.query.get("query"):
+    if request.query.get("result"):
+        pn.state.onload(page.on_open_result)
+    elif request.query.get("saved"):
+        page.query.saved.open_saved(request.query["saved"])
+    elif request.query.get("query"):
         page.wanted = CatalogState.read(request.query["query"], request.query.get("s", ""))
         pn.state.onload(partial(page.on_run, None))
-    pn.state.on_session_destroyed(lambda _context: page.result.close())
+    pn.state.on_session_destroyed(lambda _context: page.close())
     return pn.Row(page.query.form_view, right, sizing_mode="stretch_width")

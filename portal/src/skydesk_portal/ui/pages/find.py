@@ -9,6 +9,7 @@ import panel as pn
 from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import ForbiddenError, UsageError
+from skydesk_portal.ui.archives_panel import ArchivesPanel
 from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.routes_find import address_of
 from skydesk_portal.ui.shell import PageRequest, notice
@@ -90,4 +91,6 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         except (UsageError, ForbiddenError) as error:
             parts.append(notice(f"{escape(str(error)[:1].upper() + str(error)[1:])}.", "error"))
     parts.append(pn.pane.HTML(_help(), sizing_mode="stretch_width"))
+    if services.archives.names:
+        parts.append(ArchivesPanel(services, request).view)
     return pn.Column(*parts, sizing_mode="stretch_width")

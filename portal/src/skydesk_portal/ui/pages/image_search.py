@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -11,6 +12,9 @@ import panel as pn
 from panel.viewable import Viewable
 
 from skydesk_portal.exceptions import ForbiddenError, PortalError, UsageError
+from skydesk_portal.models.cutouts import parse_cutouts
+from skydesk_portal.models.jobs import Job, JobKind
+from skydesk_portal.models.positions import parse_position
 from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.image_query import ImageQuery, write_query
 from skydesk_portal.ui.image_transfer import ImageTransfer
@@ -25,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["build"]
 
 _ROWS = 20_000
-_WHOLE = ("visit", "detector", "tract", "patch", "input_visit")
+_WHOLE = ("detector", "tract", "patch", "input_visit", "inputs")
+_MOST_CUTOUTS = 1000
 
 
 class _Page:
@@ -43,16 +48,19 @@ class _Page:
         self.texts = {
             name: pn.widgets.TextInput(name=label, value=query.get(name, ""), placeholder=hint, width=width)
             for name, label, hint, width in (
-                ("visit", "Visit", "", 150),
+                ("visit", "Visit, or several", "", 190),
                 ("detector", "Detector", "", 90),
                 ("tract", "Tract", "", 90),
                 ("patch", "Patch", "", 90),
-                ("begin", "From (UTC or MJD TAI)", "2026-04-13T02:30", 190),
-                ("end", "To (UTC or MJD TAI)", "61143.5", 190),
+                ("begin", "From (UTC, MJD, JD or BJD)", "2026-04-13T02:30", 190),
+                ("end", "To (UTC, MJD, JD or BJD)", "61143.5", 190),
                 ("seeing_arcsec", "Seeing at most (arcsec)", "1.2", 160),
                 ("position", "Position", "53.13 -28.10", 200),
                 ("radius_arcsec", "Radius (arcsec), 0 contains it", "0", 200),
                 ("input_visit", "Made of visit", "", 150),
+                ("inputs", "Made of visits, at least", "2", 160),
+                ("exposure_s", "Exposure or depth at least (s)", "60", 200),
+                ("visit_conditions", "Conditions on the visits", "airmass < 1.2; band <> 'u'", 300),
             )
         }
         self.search = pn.widgets.Button(name="Search", button_type="primary", width=100, align="end")
@@ -60,11 +68,20 @@ class _Page:
         self.table = ResultTable(self.pick, self.tick)
         self.transfer = ImageTransfer(services, request.identity)
         self.chosen = pn.pane.HTML("", sizing_mode="stretch_width")
+        self.size = pn.widgets.FloatInput(
+            name="Side (arcsec)", value=30.0, start=0.5, end=3600.0, step=5, width=130
+        )
+        self.cut = pn.widgets.Button(name="Cut them out around the position", width=260, align="end")
+        self.cut.on_click(self.on_cut)
+        self.cutouts = pn.FlexBox(self.size, self.cut, align_items="end", sizing_mode="stretch_width")
+        self.told = pn.Column(sizing_mode="stretch_width", margin=0)
         self.result: QueryResult | None = None
         self.body = pn.Column(
             self.table.view,
             self.chosen,
             self.transfer.view,
+            self.cutouts,
+            self.told,
             sizing_mode="stretch_width",
             margin=0,
             visible=False,
@@ -93,10 +110,12 @@ class _Page:
             if not text:
                 continue
             if name in _WHOLE:
-                if not text.isascii() or not text.isdecimal() or len(text) > 18:
-                    raise UsageError(f"{widget.name}: {text[:40]!r} is not a whole number")
-                values[name] = int(text)
-            elif name.endswith("_arcsec"):
+                values[name] = _whole(widget.name, text)
+            elif name == "visit":
+                values["visits"] = tuple(
+                    _whole(widget.name, word) for word in re.split(r"[\s,;]+", text) if word
+                )
+            elif name.endswith(("_arcsec", "_s")):
                 try:
                     values[name] = float(text)
                 except ValueError as error:
@@ -136,6 +155,8 @@ class _Page:
         self.message.objects = [notice(f"{found}; {links}.", "info")]
         self.body.visible = rows > 0
         self.transfer.offer(self.release.value, [])
+        self.told.objects = []
+        self.cutouts.visible = bool(self.texts["position"].value.strip())
         self.table.show(self.result.table, self.result.columns, f"Images of release {self.release.value}")
         if pn.state.location:
             fields = {"release": self.release.value, "kind": self.kind.value, "band": self.band.value}
@@ -148,6 +169,46 @@ class _Page:
             return
         ids = self.result.table.column("dataset_id").to_pylist()
         self.transfer.offer(self.release.value, [ids[n] for n in sorted(self.table.ticked)])
+    async def on_cut(self, _event: Any) -> None:
+        """Hand cut-outs of all images found, around the position that was searched for, over as a job."""
+        try:
+            job = await asyncio.to_thread(self.submit_cutouts)
+        except PortalError as error:
+            self.told.objects = [notice(f"{escape(str(error)[:1].upper() + str(error)[1:])}.", "error")]
+            return
+        number = sum(name == "ID" for name, _ in job.parameters)
+        self.told.objects = [
+            notice(
+                f"{number:,} cut-outs are job {job.id}: <a href='{PREFIX}/jobs?job={job.id}'>follow it and open them</a>.",
+                "info",
+            )
+        ]
+
+    def submit_cutouts(self) -> Job:
+        """Make the job.
+
+        Raises
+        ------
+        UsageError
+            If there is no position, or nothing or too much to cut out.
+        """
+        if "read:image" not in self.request.identity.scopes:
+            raise ForbiddenError("your token does not have the scope read:image, which cut-outs take")
+        ra_deg, dec_deg = parse_position(self.texts["position"].value)
+        columns = ("obs_publisher_did", "dataset_type", "s_ra")
+        rows = self.result.table.select(columns).to_pylist() if self.result is not None else []
+        # Raw images and calibrations have no place on the sky yet.
+        found = [r["obs_publisher_did"] for r in rows if r["s_ra"] is not None and r["dataset_type"] != "raw"]
+        if not 0 < len(found) <= _MOST_CUTOUTS:
+            raise UsageError(
+                f"cut-outs are made of 1 to {_MOST_CUTOUTS:,} images with a place on the sky, not of {len(found):,}"
+            )
+        circle = f"{ra_deg!r} {dec_deg!r} {float(self.size.value or 0) / 7200!r}"
+        parameters = [*(("ID", did) for did in found), ("CIRCLE", circle)]
+        parse_cutouts(parameters)
+        return self.services.jobs.create_job(
+            self.request.identity, kind=JobKind.CUTOUT, parameters=parameters, run=True
+        )
 
     def pick(self, row: int) -> None:
         """Offer the pages of the chosen image."""
@@ -164,6 +225,12 @@ class _Page:
             f"<div class='links'><a class='open' href='{PREFIX}/images?{urlencode(place)}'>Open {escape(values['dataset_type'])} "
             f"{escape(name)}</a></div>"
         )
+
+
+def _whole(label: str, text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+        raise UsageError(f"{label}: {text[:40]!r} is not a whole number")
+    return int(text)
 
 
 def build(services: PortalServices, request: PageRequest) -> Viewable:
@@ -198,7 +265,8 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         pn.state.onload(page.on_search)
     heading = pn.pane.HTML(
         "<h1>Image search</h1><p class='soft'>All conditions that are filled in have to hold; "
-        "a row of the list opens the image, ticked rows can be downloaded or kept.</p>",
+        "a row of the list opens the image, ticked rows can be downloaded or kept. Dates are UTC, MJD (TAI), JD (UTC) or BJD (TDB, around the position). "
+        "The cameras of these releases have no rafts to choose from.</p>",
         sizing_mode="stretch_width",
     )
     return pn.Column(heading, form, page.message, page.body, sizing_mode="stretch_width")

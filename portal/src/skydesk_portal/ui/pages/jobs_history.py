@@ -30,9 +30,13 @@ _COLUMNS = (
     ColumnInfo("ended", "char", "*", description="How it ended"),
     ColumnInfo("rows", "long", description="Rows of the answer"),
     ColumnInfo("time", "char", "*", description="How long it took"),
-    ColumnInfo("how", "char", "*", description="At once, as a job, or from a kept answer"),
+    ColumnInfo(
+        "how", "char", "*", description="At once, as a job, on a page of the Portal, or from a kept answer"
+    ),
     ColumnInfo("query", "char", "*", description="What was asked"),
 )
+
+_HOW = {"sync": "at once", "async": "job", "portal": "Portal"}
 
 
 def _text_of(past: PastQuery) -> str:
@@ -91,7 +95,7 @@ class HistoryView:
                 "ended": p.status,
                 "rows": p.rows,
                 "time": describe_seconds(p.seconds),
-                "how": "kept answer" if p.cached else "job" if p.mode == "async" else "at once",
+                "how": "kept answer" if p.cached else _HOW.get(p.mode, p.mode),
                 "query": " ".join(_text_of(p).split())[:120],
             }
             for p in self._past
@@ -122,8 +126,17 @@ class HistoryView:
         self._details.object = (
             f"<div class='panel'><h2>Query of {past.begun.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC</h2>"
             f"<pre class='look' tabindex='0' aria-label='ADQL'>{escape(text)}</pre>{error}"
-            f"<div class='links'><a class='open' href='{PREFIX}/catalogs?query={quote(text)}'>Open in Catalogs</a></div></div>"
+            f"<div class='links'><a class='open' href='{PREFIX}/catalogs?query={quote(text)}'>Open in Catalogs</a>"
+            f"{self._result_link(past)}</div></div>"
         )
+
+    def _result_link(self, past: PastQuery) -> str:
+        """Return a link to the result where it is still kept."""
+        if past.job is not None:
+            return f" <a class='open' href='{PREFIX}/jobs?job={quote(past.job)}'>Open its job</a>"
+        if past.result is None or self._services.results.find(self._request.identity, past.result) is None:
+            return ""
+        return f" <a class='open' href='{PREFIX}/catalogs?result={quote(past.result)}'>Open its result</a>"
 
     def _rerun(self) -> None:
         if self._chosen is None:
