@@ -3,8 +3,10 @@
 import { Comparison, LAYOUTS } from "./compare.ts";
 import { button, choice, copyText, make, problemOf, rows, setControl } from "./dom.ts";
 import { HelpPanel } from "./help.ts";
+import { CatalogSet } from "./imagecatalogs.ts";
 import { COLOUR_MAPS, paletteGradient, type ColourMap } from "./palettes.ts";
 import { Pane } from "./pane.ts";
+import { CatalogPanel } from "./panel_catalogs.ts";
 import { ComparePanel, formatReference, parseReference } from "./panel_compare.ts";
 import { DisplayPanel } from "./panel_display.ts";
 import { FilePanel } from "./panel_file.ts";
@@ -43,6 +45,7 @@ export class Workspace implements Host {
   private readonly masks: MaskPanel;
   private readonly tools: ToolsPanel;
   private readonly overlays: OverlayPanel;
+  private readonly catalogs: CatalogSet;
   private readonly compare: ComparePanel;
   private readonly info: InfoPanel;
   private readonly panels: PanelSet;
@@ -64,6 +67,7 @@ export class Workspace implements Host {
       limits: choice("Limits", [...LIMITS, "manual"], "auto", (v) => this.setLimits(v as LimitChoice | "manual")),
     };
     this.readout = new ReadoutLine((text, ms) => this.say(text, ms), (noise) => { this.view.wantsNoise = noise; });
+    this.catalogs = new CatalogSet(base, (text, ms) => this.say(text, ms));
     this.tools = new ToolsPanel(this, (dx, dy) => this.adjust(dx, dy));
     const first = this.makePane();
     this.comparison = new Comparison(first, () => this.switched());
@@ -73,7 +77,7 @@ export class Workspace implements Host {
     this.compare = new ComparePanel(this, () => this.comparison, (release, id) => this.addImage(release, id));
     this.info = new InfoPanel(this, (release, id) => void this.open(release, id, {}));
     const file = new FilePanel(this, (release, id) => this.open(release, id, {}));
-    this.panels = new PanelSet([this.display, this.masks, this.overlays, this.tools, this.compare, this.info, file, new HelpPanel()]);
+    this.panels = new PanelSet([this.display, this.masks, this.overlays, new CatalogPanel(this, this.catalogs), this.tools, this.compare, this.info, file, new HelpPanel()]);
     const stage = make("div", { class: "stage" }, this.comparison.element, this.panels.element, this.card, this.message);
     this.element = make("div", { class: "viewer" }, this.toolbar(), stage,
       make("div", { class: "foot" }, this.readout.element, this.readout.controls, this.bar), this.readout.spoken);
@@ -99,10 +103,10 @@ export class Workspace implements Host {
       moved: () => { made.furniture.update(made.view); if (own()) this.moved(); },
       picked: (n) => void this.showCard(n),
       drawn: () => this.drawn(),
-      clicked: () => this.toggleLock(),
+      clicked: (x, y) => { if (!this.showCatalogRow(made.view, x, y)) this.toggleLock(); },
       busy: () => this.tools.toolbox.busy,
     };
-    const made: Pane = new Pane(LABEL, events, [(context, view) => { if (view === this.view) this.tools.toolbox.paint(context, view); }]);
+    const made: Pane = new Pane(LABEL, events, [this.catalogs.paint, (context, view) => { if (view === this.view) this.tools.toolbox.paint(context, view); }]);
     this.tools.toolbox.attach(made.view);
     made.map.addEventListener("keydown", (event) => this.key(event));
     made.view.wantsNoise = this.readout.noise;
@@ -190,7 +194,7 @@ export class Workspace implements Host {
     this.element.setAttribute("data-image", meta.dataset_id);
     this.moved();
     void this.nameAmplifiers(meta);
-    await this.loadSources(target);
+    await Promise.all([this.loadSources(target), this.catalogs.show(this.view)]);
     if (state?.plane) {
       const { low, high } = this.view.display;
       await this.compare.restore(state.plane);
@@ -239,7 +243,7 @@ export class Workspace implements Host {
     this.comparison.refresh();
     for (const pane of this.comparison.panes) pane.view.map.updateSize();
     this.comparison.align();
-    await made.view.measure();
+    await Promise.all([made.view.measure(), this.catalogs.show(made.view)]);
     made.view.restretch();
     this.moved();
   }
@@ -393,6 +397,30 @@ export class Workspace implements Host {
     else void this.view.readCentre().then(lock);
   }
 
+  /** Show the row of a catalogue whose symbol was clicked; false when there is none. */
+  private showCatalogRow(view: ImageView, x: number, y: number): boolean {
+    const found = this.catalogs.pickAt(view, x, y);
+    this.card.hidden = !found;
+    if (!found) return false;
+    const fill = this.openCard(`${found.catalog.name}, row ${Number(found.row) + 1}`, () => { this.catalogs.pickAt(view, NaN, NaN); this.card.hidden = true; });
+    this.catalogs.row(found.catalog, found.row)
+      .then((cells) => fill(make("div", { class: "rows" }, rows(cells.map((c) => [c.name, `${c.value} ${c.unit}`])))))
+      .catch((error: Error) => fill(make("p", {}, `The row is not available: ${error.message}.`)));
+    return true;
+  }
+
+  /** Open the card with a heading; the function returned fills the rest of it. */
+  private openCard(heading: string, closed: () => void): (...content: HTMLElement[]) => void {
+    const { card } = this;
+    const title = make("strong", {}, heading);
+    card.replaceChildren(make("button", { type: "button", class: "close", "aria-label": "Close", onclick: closed }, "×"), title, make("p", {}, "Reading the row…"));
+    return (...content) => {
+      // Another row may have been opened meanwhile.
+      while (title.isConnected && title.nextSibling) title.nextSibling.remove();
+      if (title.isConnected) card.append(...content);
+    };
+  }
+
   private async showCard(index: number): Promise<void> {
     const { card } = this;
     const store = this.view.store;
@@ -400,18 +428,16 @@ export class Workspace implements Host {
     card.hidden = index < 0 || !store || !id;
     if (store && this.sourceTable) tellSelected(store.meta.release, this.sourceTable, id ? [id] : []);
     if (card.hidden || !store) return;
-    const close = make("button", { type: "button", class: "close", "aria-label": "Close", onclick: () => this.view.pick(-1) }, "×");
-    const title = make("strong", {}, `${this.sourceTable} ${id}`);
-    card.replaceChildren(close, title, make("p", {}, "Reading the row…"));
+    const fill = this.openCard(`${this.sourceTable} ${id}`, () => this.view.pick(-1));
     const url = `${this.base}/rows/${encodeURIComponent(store.meta.release)}/${encodeURIComponent(this.sourceTable)}/${id}`;
     const answer = await fetch(url, { credentials: "same-origin" }).catch(() => null);
     if (!answer?.ok) {
-      card.lastElementChild?.replaceWith(make("p", {}, answer ? `The row is not available: ${await problemOf(answer)}.` : "The row is not available now."));
+      fill(make("p", {}, answer ? `The row is not available: ${await problemOf(answer)}.` : "The row is not available now."));
       return;
     }
     const row = (await answer.json()) as { columns: { name: string; unit: string; value: string }[]; lightcurve: string | null };
     const link = row.lightcurve ? make("a", { href: row.lightcurve, class: "button" }, "Light curve") : null;
-    card.replaceChildren(close, title, ...(link ? [link] : []), make("div", { class: "rows" }, rows(row.columns.map((c) => [c.name, `${c.value} ${c.unit}`]))));
+    fill(...(link ? [link] : []), make("div", { class: "rows" }, rows(row.columns.map((c) => [c.name, `${c.value} ${c.unit}`]))));
   }
 
   /** Write the view into the page's address. */
@@ -467,7 +493,7 @@ export class Workspace implements Host {
       b: () => this.display.setDragging(!this.display.dragging), x: () => this.display.reset(), v: () => this.display.nextPlane(),
       n: () => this.display.northUp(), u: () => this.display.unturn(),
       g: () => this.overlays.setGrid(cycle<Frame | null>([null, ...FRAMES], this.pane.grid.frame)),
-      d: panel("Display"), m: panel("Masks"), t: panel("Measure"), k: panel("Compare"), h: panel("About"), f: panel("File"), "?": panel("?"),
+      d: panel("Display"), m: panel("Masks"), a: panel("Catalogs"), t: panel("Measure"), k: panel("Compare"), h: panel("About"), f: panel("File"), "?": panel("?"),
       ".": () => this.comparison.next(),
       p: () => { if (this.panels.open !== this.info) this.panels.toggle("About"); void this.info.showPsf(); },
       o: () => (this.sourceSlot.querySelector("select") as HTMLSelectElement | null)?.focus(),

@@ -18,6 +18,7 @@ from skydesk_portal.services.images import ID_COLUMNS, ImageService
 from skydesk_portal.services.previews import make_preview
 from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.image_routes import add_image_sheet_routes
+from skydesk_portal.ui.imagecatalog_routes import add_image_catalog_routes
 from skydesk_portal.ui.tables import format_cell
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def create_router(services: PortalServices) -> APIRouter:
     """
     router = APIRouter(prefix=PREFIX)
     add_image_sheet_routes(router, services.images)
+    add_image_catalog_routes(router, services)
     _add_image_routes(router, services.images)
     _add_result_routes(router, services)
     return router
