@@ -42,6 +42,7 @@ from skydesk_portal.services.tables_jobs import TableExecutor
 from skydesk_portal.services.tap import TapService
 from skydesk_portal.services.uploads import UploadService
 from skydesk_portal.services.userimages import UserImageService
+from skydesk_portal.services.viewstates import ViewStateService
 from skydesk_portal.services.vospace import TransferExecutor, VospaceService
 from skydesk_portal.storage.claims import ClaimStore
 from skydesk_portal.storage.davlocks import LockTable
@@ -52,6 +53,7 @@ from skydesk_portal.storage.jobs import SqliteJobStore
 from skydesk_portal.storage.limits import Counters
 from skydesk_portal.storage.preferences import PreferenceStore
 from skydesk_portal.storage.resultsets import ResultSetStore
+from skydesk_portal.storage.viewstates import ViewStateStore
 from skydesk_portal.storage.routed_engine import RoutedEngine
 from skydesk_portal.storage.sharing import ShareStore
 from skydesk_portal.storage.spill import SpillFolder
@@ -291,6 +293,10 @@ class Factory:
     def create_preference_service(self) -> PreferenceService:
         """Return what people prefer."""
         return PreferenceService(PreferenceStore(self.settings.home / "preferences.sqlite"))
+
+    def create_view_state_service(self) -> ViewStateService:
+        """Return what keeps the parts of views that addresses cannot hold."""
+        return ViewStateService(ViewStateStore(self.settings.home / "viewstates.sqlite"))
 
     def create_find_service(self) -> FindService:
         """Return the search box."""

@@ -26,6 +26,7 @@ export function paintRegion(context: CanvasRenderingContext2D, view: ImageView, 
   const rim = outline(region).map(([x, y]) => view.toScreen(x, y));
   const first = rim[0];
   if (!first) return;
+  context.globalAlpha = region.opacity ?? 1;
   const path = new Path2D();
   if (region.shape === "point") {
     path.moveTo(first[0] - 7, first[1]);
@@ -54,6 +55,8 @@ export interface ToolEvents {
 export class Toolbox {
   tool: Tool = "look";
   readonly regions: Region[] = [];
+  /** The region that was clicked. */
+  chosen: Region | null = null;
   private points: [number, number][] = [];
   private loose: [number, number] | null = null;
   private readonly events: ToolEvents;
@@ -78,7 +81,8 @@ export class Toolbox {
   }
 
   readonly paint: Painter = (context, view) => {
-    for (const region of this.regions) paintRegion(context, view, region);
+    for (const region of this.regions) paintRegion(context, view, region, region === this.chosen);
+    context.globalAlpha = 1;
     const [first] = this.points;
     if (first && this.loose) paintRegion(context, view, this.tool === "polygon" ? makeRegion("line", [...this.points, this.loose]) : spanned(this.tool, first, this.loose));
     if (this.busy && view.centre && view.target.matches(":focus-visible")) paintRegion(context, view, makeRegion("point", [view.centre]));

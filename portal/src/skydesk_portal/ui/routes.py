@@ -20,6 +20,7 @@ from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.image_routes import add_image_sheet_routes
 from skydesk_portal.ui.imagecatalog_routes import add_image_catalog_routes
 from skydesk_portal.ui.tables import format_cell
+from skydesk_portal.ui.viewstate_routes import add_viewstate_routes
 
 if TYPE_CHECKING:
     from skydesk_portal.ui.services import PortalServices
@@ -71,6 +72,7 @@ def create_router(services: PortalServices) -> APIRouter:
     router = APIRouter(prefix=PREFIX)
     add_image_sheet_routes(router, services.images)
     add_image_catalog_routes(router, services)
+    add_viewstate_routes(router, services.viewstates)
     _add_image_routes(router, services.images)
     _add_result_routes(router, services)
     return router

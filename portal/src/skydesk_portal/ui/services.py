@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.soda import SodaService
     from skydesk_portal.services.tables import TableService
     from skydesk_portal.services.tap import TapService
+    from skydesk_portal.services.viewstates import ViewStateService
 
 __all__ = ["PortalServices", "create_services"]
 
@@ -59,6 +60,8 @@ class PortalServices:
         Writes what a page shows into notebooks.
     views
         The open pages of everybody.
+    viewstates
+        What lies over images and is too long for an address.
     run
         Folder in which workers say that they live.
     config
@@ -84,6 +87,7 @@ class PortalServices:
     preferences: PreferenceService
     notebooks: NotebookService
     views: ViewRegistry
+    viewstates: ViewStateService
     run: Path
     config: PortalConfig
     download_seconds: float = 60.0
@@ -123,6 +127,7 @@ def create_services(factory: Factory) -> PortalServices:
         preferences=factory.create_preference_service(),
         notebooks=factory.create_notebook_service(),
         views=ViewRegistry(),
+        viewstates=factory.create_view_state_service(),
         run=settings.run,
         config=settings.portal,
         download_seconds=settings.portal.sync_seconds,
