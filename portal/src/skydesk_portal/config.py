@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import yaml
@@ -20,6 +21,9 @@ from pydantic import (
 from skydesk_portal.exceptions import ConfigError
 
 __all__ = ["DistributedConfig", "GrantConfig", "PortalConfig", "PortalSettings", "QuotaConfig", "load_config"]
+
+
+type _Host = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:\d{1,5})?$")]
 
 
 class QuotaConfig(BaseModel):
@@ -185,6 +189,11 @@ class PortalConfig(BaseModel):
     name_resolver: str | None = Field(None, pattern=r"^https?://.+")
     """Service that the search box asks for names of objects: the name is appended to this address, and the answer is
     that of Sesame of the CDS with `-oI`. None looks up no names, and nothing leaves the platform."""
+
+    image_hosts: tuple[_Host, ...] = ()
+    """Hosts from which the image view fetches FITS files that people name by address, such as `archive.example.org` or
+    `*.example.org`, with `:port` where it is not the usual one. They must be on the public internet. Without any, only
+    addresses of this platform are opened."""
 
     distributed: DistributedConfig | None = None
     """A Spark cluster that does the scans and joins of some releases; none without it."""

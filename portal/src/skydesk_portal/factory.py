@@ -53,12 +53,12 @@ from skydesk_portal.storage.jobs import SqliteJobStore
 from skydesk_portal.storage.limits import Counters
 from skydesk_portal.storage.preferences import PreferenceStore
 from skydesk_portal.storage.resultsets import ResultSetStore
-from skydesk_portal.storage.viewstates import ViewStateStore
 from skydesk_portal.storage.routed_engine import RoutedEngine
 from skydesk_portal.storage.sharing import ShareStore
 from skydesk_portal.storage.spill import SpillFolder
 from skydesk_portal.storage.tables import SqliteTableStore
 from skydesk_portal.storage.userimages import UserImageStore
+from skydesk_portal.storage.viewstates import ViewStateStore
 from skydesk_portal.storage.vospace import NodePropertyStore
 from skydesk_portal.uws.runner import JobExecutor
 from skydesk_portal.uws.store import JobStore

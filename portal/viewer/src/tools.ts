@@ -119,8 +119,10 @@ export class Toolbox {
 
   /** Close the polygon. */
   close(): boolean {
-    if (this.tool !== "polygon" || this.points.length < 3) return false;
-    this.finish(this.points);
+    // A double click has put the last corner twice.
+    const corners = this.points.filter(([x, y], n) => n === 0 || x !== this.points[n - 1]?.[0] || y !== this.points[n - 1]?.[1]);
+    if (this.tool !== "polygon" || corners.length < 3) return false;
+    this.finish(corners);
     return true;
   }
 
@@ -167,9 +169,10 @@ class ToolInteraction extends PointerInteraction {
       this.box.move(this.at(event));
       if (this.box.waiting.length > 0) this.view.map.render();
     }
-    // A double click closes a polygon instead of zooming in.
+    // A double click closes a polygon instead of zooming in; two quick clicks at two places are two corners.
     if (this.box.busy && event.type === "dblclick") {
-      this.box.close();
+      const [last, before] = this.box.waiting.slice(-2).reverse();
+      if (last && before && Math.hypot(last[0] - before[0], last[1] - before[1]) < 10 * (this.view.map.getView().getResolution() ?? 1)) this.box.close();
       return false;
     }
     return super.handleEvent(event);

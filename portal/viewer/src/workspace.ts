@@ -32,6 +32,7 @@ export interface Target {
   dec?: number;
 }
 
+const OPENING = "Opening the image…";
 const LABEL = "Image. Arrow keys move, + and − zoom, R reads the middle, ? lists all keys.";
 
 /** Everything inside the viewer's element. */
@@ -159,7 +160,7 @@ export class Workspace implements Host {
     this.element.removeAttribute("data-drawn");
     this.element.setAttribute("data-opening", "true");
     this.asked = performance.now();
-    this.say("Opening the image…");
+    this.say(OPENING);
     let meta: ImageMeta;
     try {
       meta = await fetchMeta(this.base, release, id);
@@ -177,7 +178,8 @@ export class Workspace implements Host {
     this.restored = true;
     await this.dress(meta, state && (state.id === id || state.id === "") ? state : null, target, kept);
     if (ticket !== this.opening) return;
-    this.say(Object.keys(meta.stats).length === 0 ? "No pixel of this image has a value." : "");
+    if (Object.keys(meta.stats).length === 0) this.say("No pixel of this image has a value.");
+    else if (this.message.textContent === OPENING) this.say("");
   }
 
   /** Regions stay where they are on the sky. */

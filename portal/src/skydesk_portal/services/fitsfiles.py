@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,6 +19,7 @@ from skydesk_portal.pipeline.fitsfiles import build_part, list_parts
 if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
     from skydesk_portal.services.files import FilesService
+    from skydesk_portal.services.fitsaddresses import FitsAddresses
 
 __all__ = ["OWN_IMAGES", "FitsFiles"]
 
@@ -30,6 +31,7 @@ _KEY = re.compile(r"[0-9a-f]{24}\Z")
 _LIMIT_BYTES = 1_000_000_000
 _MOST_FILES = 20
 _BLOCK_BYTES = 1 << 20
+_TOLD_BYTES = 1 << 21
 
 
 class FitsFiles:
@@ -43,10 +45,19 @@ class FitsFiles:
         The files of people; without it files are only taken from uploads.
     limit_bytes
         Largest file.
+    addresses
+        Opens files by their address; without it none are.
     """
 
-    def __init__(self, folder: Path, files: FilesService | None, limit_bytes: int = _LIMIT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        files: FilesService | None,
+        limit_bytes: int = _LIMIT_BYTES,
+        addresses: FitsAddresses | None = None,
+    ) -> None:
         self._folder = folder
+        self._addresses = addresses
         self._files = files
         self._limit = limit_bytes
 
@@ -103,6 +114,52 @@ class FitsFiles:
                 file.write(chunk)
             file.flush()
             return self._keep(home, Path(file.name), digest.hexdigest()[:24], name, size)
+
+    def fetch(self, identity: Identity, address: str) -> Generator[dict[str, Any]]:
+        """Fetch a file by its address.
+
+        Parameters
+        ----------
+        identity
+            Who asks.
+        address
+            As for `FitsAddresses.open`.
+
+        Yields
+        ------
+        dict
+            ``received`` and ``total`` in bytes (`None` if not known) while it arrives; at last ``file``, as `describe`.
+
+        Raises
+        ------
+        ForbiddenError, NotFoundError, UpstreamError
+            If the address cannot be opened.
+        TooLargeError
+            If the file is too large.
+        UsageError
+            If it is no FITS file.
+        """
+        if self._addresses is None:
+            raise NotFoundError("this portal opens no addresses")
+        home = self._home(identity)
+        home.mkdir(parents=True, exist_ok=True)
+        with (
+            self._addresses.open(identity, address.strip()) as found,
+            tempfile.NamedTemporaryFile(dir=home, prefix=".fetch-") as file,
+        ):
+            self.check_size(found.size_bytes or 0)
+            yield {"received": 0, "total": found.size_bytes}
+            size, told, digest = 0, 0, hashlib.sha256()
+            for block in found.blocks:
+                size += len(block)
+                self.check_size(size)
+                digest.update(block)
+                file.write(block)
+                if size - told >= _TOLD_BYTES:
+                    told = size
+                    yield {"received": size, "total": found.size_bytes}
+            file.flush()
+            yield {"file": self._keep(home, Path(file.name), digest.hexdigest()[:24], found.name, size)}
 
     def open_own(self, identity: Identity, path: str) -> dict[str, Any]:
         """Show a file out of the caller's own files.

@@ -132,7 +132,9 @@ def place_rows(
     return rows[inside], np.asarray(x[inside]), np.asarray(y[inside])
 
 
-def _near(fit: dict[str, Any], ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> NDArray[np.int64]:
+def _near(
+    fit: dict[str, Any], ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """Return the rows within what the inverse polynomials of an image were fitted to."""
     dec0 = np.radians(fit["crval"][1])
     with np.errstate(invalid="ignore"):

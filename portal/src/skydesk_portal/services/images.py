@@ -15,7 +15,6 @@ from uuid import UUID
 
 import numpy as np
 import zstandard
-from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import NotFoundError, PortalError, UsageError
 from skydesk_portal.models.tables import Catalog, TableInfo
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
     from skydesk_portal.pipeline import Pyramid, Release
     from skydesk_portal.services.files import FilesService
+    from skydesk_portal.services.fitsaddresses import FitsAddresses
     from skydesk_portal.services.tap import QueryResult
 
 __all__ = ["ID_COLUMNS", "ImageRow", "ImageService", "Tile", "contains_position", "pack_points"]
@@ -175,15 +175,22 @@ class ImageService:
         Folder for pyramids that are built when they are first looked at.
     files
         The files of people, for images out of them.
+    addresses
+        Opens FITS files by their address.
     """
 
     def __init__(
-        self, releases: ReleaseSource, queries: QuerySource, cache: Path, files: FilesService | None = None
+        self,
+        releases: ReleaseSource,
+        queries: QuerySource,
+        cache: Path,
+        files: FilesService | None = None,
+        addresses: FitsAddresses | None = None,
     ) -> None:
         self._releases = releases
         self._queries = queries
         self._cache = cache
-        self.files = FitsFiles(cache.parent / "fitsfiles", files)
+        self.files = FitsFiles(cache.parent / "fitsfiles", files, addresses=addresses)
         self._planes: dict[tuple[str, str, str], FocalPlane] = {}
         self._extremes: dict[Path, tuple[float, float]] = {}
         self._open: OrderedDict[tuple[str, str], Pyramid] = OrderedDict()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skydesk_portal.services.fitsaddresses import FitsAddresses
 from skydesk_portal.services.images import ImageService
 from skydesk_portal.services.views import ViewRegistry
 
@@ -109,11 +110,12 @@ def create_services(factory: Factory) -> PortalServices:
     settings = factory.settings
     releases, queries = factory.create_release_store(), factory.create_tap_service()
     files = factory.create_files_service()
+    addresses = FitsAddresses(factory.create_upload_service(), settings.portal.image_hosts)
     return PortalServices(
         releases=releases,
         queries=queries,
         jobs=factory.create_job_service(),
-        images=ImageService(releases, queries, settings.home / "cache" / "pyramids", files),
+        images=ImageService(releases, queries, settings.home / "cache" / "pyramids", files, addresses),
         soda=factory.create_soda_service(),
         find=factory.create_find_service(),
         alerts=factory.create_alert_service(),
