@@ -137,9 +137,9 @@ def test_rows_of_the_catalogs_page_lie_on_the_image_and_a_click_finds_them_again
     open_image(page, portal, f"release=demo&id={dataset_id}&x=250&y=250&r=1")
     panel(page, "a")
     kept = page.get_by_label("Kept result")
-    expect(kept.locator("option")).to_have_count(2)
     for name in ("Source", "Object"):
         option = kept.locator("option", has_text=re.compile(rf"^{name} "))
+        expect(option).to_have_count(1)
         kept.select_option(value=option.get_attribute("value"))
         page.get_by_role("button", name="Draw the rows of this result over the image").click()
         expect(page.locator(".panel p[role=status]")).to_contain_text(f"rows of {name} on this image")
@@ -150,13 +150,13 @@ def test_rows_of_the_catalogs_page_lie_on_the_image_and_a_click_finds_them_again
     places = here[["x", "y"]].to_numpy() - xy0
     shown = symbols(page, "Source", (250.0, 250.0, 1.0))
     inside = places[((places > 20) & (places < 480)).all(axis=1)]
-    alone = inside[[(np.hypot(*(p - places).T) < 20).sum() == 1 for p in inside]]
+    alone = inside[[(np.hypot(*(p - places).T) < 25).sum() == 1 for p in inside]]
     assert len(alone) > 5
     assert nearest(alone, shown).max() < 1
     objects = catalog.sql("SELECT coord_ra, coord_dec FROM Object WHERE r_psfFlux > 300").df().to_numpy()
     places = to_pixel(image, SkyCoord(*objects.T, unit="deg"))
     inside = places[((places > 20) & (places < 480)).all(axis=1)]
-    alone = inside[[(np.hypot(*(p - places).T) < 20).sum() == 1 for p in inside]]
+    alone = inside[[(np.hypot(*(p - places).T) < 25).sum() == 1 for p in inside]]
     assert len(alone) > 5
     assert nearest(alone, symbols(page, "Object", (250.0, 250.0, 1.0))).max() < 1
     for name in ("Object",):
@@ -164,7 +164,7 @@ def test_rows_of_the_catalogs_page_lie_on_the_image_and_a_click_finds_them_again
     page.keyboard.press("Escape")
     star = here.iloc[int(np.argmin(np.hypot(*(here[["x", "y"]].to_numpy() - xy0 - 250).T)))]
     page.mouse.click(*points_to(page, 250, 250, 1, (star.x - xy0[0], star.y - xy0[1])))
-    expect(page.get_by_role("region", name="Selected source")).to_contain_text(str(int(star.sourceId)))
+    expect(page.get_by_role("region", name="Selected source")).to_contain_text(str(here.sourceId[star.name]))
 
 
 @pytest.mark.requirement("DMS-PRTL-REQ-0077")
@@ -181,11 +181,11 @@ def test_places_colours_opacity_and_words_change_and_the_address_keeps_them(page
     expect(canvas).to_have_attribute("data-drawn", "2")
 
     def colours() -> np.ndarray:
-        """Most frequent colour, opacity and number of pixels of the catalog's symbols."""
+        """Colour where it is purest, opacity and number of pixels of the catalog's symbols."""
         content = canvas.evaluate("e => e.toDataURL('image/png')").split(",")[1]
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGBA")).reshape(-1, 4)
         bright = pixels[(pixels[:, :3].max(axis=1) > 120)]
-        return np.array([*np.median(bright[:, :3], axis=0), bright[:, 3].max(), len(bright)])
+        return np.array([*bright[np.argmax(bright[:, 3])].astype(float), len(bright)])
 
     page.get_by_label("Colour of the symbols").fill("#00ff00")
     wait_until(
@@ -308,7 +308,7 @@ def test_three_grids_together_cross_where_astropy_says(page, portal, visit_image
                 x, y = to_pixel(image, SkyCoord(lon * u.deg, lat * u.deg, frame=frame))
                 px = width / 2 + (x - view[0]) / view[2]
                 py = height / 2 - (y - view[1]) / view[2]
-                if not (100 < px < width - 100 and 60 < py < height - 60):
+                if not (20 < px < width - 20 and 20 < py < height - 20):
                     continue
                 column, row = round(px - 0.5), round(py - 0.5)
                 near = changed[row - 1 : row + 2, column - 1 : column + 2]
@@ -376,5 +376,11 @@ def test_a_polygon_and_a_circle_keep_their_corners_and_are_chosen_by_a_click(pag
     scale = to_sky(image, 380.0, 300.0).separation(to_sky(image, 381.0, 300.0)).arcsec
     assert circle[2] / scale == pytest.approx(50, abs=0.8)
     page.keyboard.press("Escape")
-    page.mouse.click(*points_to(page, 250, 250, 0.5, (380, 300)))
-    expect(page.locator(".figure strong")).to_contain_text("circle at")
+
+    def circle_is_chosen() -> bool:
+        # A browser that is busy with drawing may take a press for the beginning of a drag.
+        page.mouse.click(*points_to(page, 250, 250, 0.5, (380, 300)))
+        page.wait_for_timeout(600)
+        return "circle at" in "".join(page.locator(".figure strong").all_inner_texts())
+
+    wait_until(page, circle_is_chosen, "a click does not choose the circle")

@@ -423,8 +423,11 @@ class ResultPanel:
             f"<a class='open second' href='{escape(base + urlencode({'format': key, 'view': shown}))}'>{name}</a>"
             for key, name in _FORMATS
         ]
+        parts.append(self._image_link(view))
         what = "the chosen rows" if view.subset else "what the table shows"
-        self.actions.object = f"<div class='links'><span class='soft'>Download {what}:</span>{''.join(parts)}{self._image_link(view)}</div>"
+        self.actions.object = (
+            f"<div class='links'><span class='soft'>Download {what}:</span>{''.join(parts)}</div>"
+        )
         self.show_links()
 
     def _image_link(self, view: ResultView) -> str:
