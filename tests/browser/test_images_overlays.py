@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import BarycentricMeanEcliptic, Galactic, SkyCoord
+from astropy.io import fits
 from astropy.utils import iers
-from browser.test_images_view import panel, picture, points_to, wait_until
-from browser.test_portal_pages import browser, datasets, home, open_image, page, portal, run_query
+from browser.test_images_view import DATA, choose_tool, panel, picture, points_to, result, upload, wait_until
+from browser.test_portal_pages import browser, datasets, home, open_image, page, portal, read_at, run_query
 from PIL import Image
 from playwright.sync_api import Page, expect
 from scipy.ndimage import find_objects, label
@@ -273,7 +274,6 @@ def test_what_is_too_long_for_an_address_is_kept_for_its_owner(page, portal, bro
 
 
 @pytest.mark.requirement("DMS-PRTL-REQ-0086")
-@pytest.mark.requirement("DMS-PRTL-REQ-0070")
 def test_three_grids_together_cross_where_astropy_says(page, portal, visit_image):
     dataset_id, _, image = visit_image
     view = (250.0, 250.0, 2.5)
@@ -384,3 +384,40 @@ def test_a_polygon_and_a_circle_keep_their_corners_and_are_chosen_by_a_click(pag
         return "circle at" in "".join(page.locator(".figure strong").all_inner_texts())
 
     wait_until(page, circle_is_chosen, "a click does not choose the circle")
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0067")
+@pytest.mark.requirement("DMS-PRTL-REQ-0070")
+@pytest.mark.parametrize("kind", ["bias", "flat"])
+def test_calibration_images_without_sky_coordinates_have_pixel_values_and_measures(page, portal, kind):
+    folder = DATA / "ccd_calibration"
+    if not folder.is_dir():
+        pytest.skip("the folder with real data is absent")
+    path = sorted(p for p in folder.iterdir() if kind in p.name.lower())[0]
+    # The headers are difficult: they say everything but where the telescope pointed.
+    with fits.open(path, ignore_missing_end=True) as file:
+        pixels = np.asarray(file[0].data, float)
+    open_image(page, portal, "release=demo")
+    dataset_id = upload(page, [path])[0]
+    page.goto("about:blank")
+    open_image(page, portal, f"release=my-files&id={dataset_id}&x=450&y=450&r=1&s=linear")
+    rng = np.random.default_rng(4)
+    for x, y in rng.integers(330, 560, (5, 2)):
+        values = read_at(page, *points_to(page, 450, 450, 1, (float(x), float(y))))
+        px, py = int(values["x"]), int(values["y"])
+        assert (px, py) == (x, y)
+        assert float(values["value"]) == np.float32(pixels[py, px])
+    assert page.locator(".readout .degrees, .readout .galactic").count() == 0
+    expect(page.locator(".furniture")).to_be_hidden()
+    choose_tool(page, "distance")
+    page.locator(".map").focus()
+    for key in ("Space", "ArrowRight", "ArrowUp", "Space"):
+        page.keyboard.press(key)
+    expect(page.locator(".result")).to_contain_text("pixels")
+    found = result(page)
+    assert float(found["pixels"]) == pytest.approx(60 * 2**0.5, rel=1e-4)
+    assert "position angle" not in found
+    page.keyboard.press("Escape")
+    page.locator(".map").focus()
+    page.keyboard.press("g")
+    expect(page.locator(".message")).to_contain_text("no sky coordinates: there is no grid")
