@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["ImageView", "Portal", "TableView", "View", "ViewError"]
 
 PREFIX = "/portal/app"
-STRETCHES = ("linear", "sqrt", "log", "asinh")
+STRETCHES = ("linear", "sqrt", "log", "gamma", "histogram", "asinh")
+"""Stretches of the image view, as its own list has them."""
+
 _POLL_S = 20.0
 _ANSWER_S = 40.0
 _POSITIONS = (
@@ -326,23 +328,36 @@ class View:
             change["rad"] = repr(float(radius_arcsec))
         self.set_state(**change, id=None, visit=None, detector=None, x=None, y=None, r=None)
 
-    def stretch(self, kind: str | None = None, low: float | None = None, high: float | None = None) -> None:
+    def stretch(
+        self,
+        kind: str | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        *,
+        gamma: float | None = None,
+    ) -> None:
         """Change how pixel values become colours.
 
         Parameters
         ----------
         kind
-            ``linear``, ``sqrt``, ``log`` or ``asinh``; without it the stretch stays.
+            ``linear``, ``sqrt``, ``log``, ``gamma``, ``histogram`` or ``asinh``; without it the stretch stays.
         low, high
             Pixel values of the darkest and the brightest colour, both or none, in the unit of the image.
+        gamma
+            Exponent of the stretch ``gamma``, from 0.1 to 10: larger values show faint light brighter.
         """
         if kind is not None and kind not in STRETCHES:
             raise ValueError(f"no stretch {kind!r}: one of {', '.join(STRETCHES)}")
         if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
             raise ValueError("give both limits, the lower one first")
+        if gamma is not None and not 0.1 <= gamma <= 10:
+            raise ValueError("gamma lies between 0.1 and 10")
         change: dict[str, str | float | None] = {} if kind is None else {"s": kind}
         if low is not None and high is not None:
             change |= {"lo": repr(float(low)), "hi": repr(float(high))}
+        if gamma is not None:
+            change["gam"] = repr(float(gamma))
         if change:
             self.set_state(**change)
 

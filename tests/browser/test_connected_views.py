@@ -15,6 +15,7 @@ from support.services import serve_app
 
 from skydesk_core.release.testing import make_synthetic_release
 from skydesk_lab import client
+from skydesk_lab.portal import STRETCHES
 from skydesk_portal.ui.gate import PREFIX
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -121,8 +122,17 @@ def test_a_program_moves_stretches_and_marks_an_image_and_reads_the_selected_sou
     assert re.search(r"[?&]s=log&.*lo=-5&hi=250", view.describe()["address"])
     view.colours("viridis")
     expect(page.get_by_label("Colours", exact=True)).to_have_value("viridis")
+    page.evaluate("window.stays = true")
+    for kind in STRETCHES:
+        view.stretch(kind)
+        expect(page.get_by_label("Stretch", exact=True)).to_have_value(kind)
+    view.stretch("gamma", gamma=3)
+    page.wait_for_function("new URLSearchParams(location.search).get('gam') === '3'")
+    assert page.evaluate("window.stays"), "the page was loaded again"
     with pytest.raises(ValueError, match="no stretch"):
         view.stretch("magic")
+    with pytest.raises(ValueError, match="gamma"):
+        view.stretch("gamma", gamma=0)
 
     here = rows[np.hypot((rows["coord_ra"] - ra_deg) * scale, (rows["coord_dec"] - dec_deg) * 3600) < 10]
     assert view.add_catalog(rows, label="objectId") == len(rows)

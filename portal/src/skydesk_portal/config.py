@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -29,6 +29,9 @@ __all__ = [
     "QuotaConfig",
     "load_config",
 ]
+
+
+type _Host = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:\d{1,5})?$")]
 
 
 class QuotaConfig(BaseModel):
@@ -231,6 +234,10 @@ class PortalConfig(BaseModel):
 
     archives: tuple[ArchiveConfig, ...] = ()
     """Archives outside that people may ask on the page of the search box; none without it, and nothing leaves the platform."""
+    image_hosts: tuple[_Host, ...] = ()
+    """Hosts from which the image view fetches FITS files that people name by address, such as `archive.example.org` or
+    `*.example.org`, with `:port` where it is not the usual one. They must be on the public internet. Without any, only
+    addresses of this platform are opened."""
 
     distributed: DistributedConfig | None = None
     """A Spark cluster that does the scans and joins of some releases; none without it."""

@@ -50,6 +50,7 @@ from skydesk_portal.services.tables_jobs import TableExecutor
 from skydesk_portal.services.tap import TapService
 from skydesk_portal.services.uploads import UploadService
 from skydesk_portal.services.userimages import UserImageService
+from skydesk_portal.services.viewstates import ViewStateService
 from skydesk_portal.services.vospace import TransferExecutor, VospaceService
 from skydesk_portal.storage.alert_stream import AlertStream
 from skydesk_portal.storage.alert_subscriptions import AlertSubscriptionStore
@@ -69,6 +70,7 @@ from skydesk_portal.storage.sharing import ShareStore
 from skydesk_portal.storage.spill import SpillFolder
 from skydesk_portal.storage.tables import SqliteTableStore
 from skydesk_portal.storage.userimages import UserImageStore
+from skydesk_portal.storage.viewstates import ViewStateStore
 from skydesk_portal.storage.vospace import NodePropertyStore
 from skydesk_portal.uws.runner import JobExecutor
 from skydesk_portal.uws.store import JobStore
@@ -357,6 +359,10 @@ class Factory:
     def _names(self) -> NameResolver | None:
         address = self.settings.portal.name_resolver
         return NameResolver(address) if address else None
+
+    def create_view_state_service(self) -> ViewStateService:
+        """Return what keeps the parts of views that addresses cannot hold."""
+        return ViewStateService(ViewStateStore(self.settings.home / "viewstates.sqlite"))
 
     def create_find_service(self) -> FindService:
         """Return the search box."""

@@ -1,6 +1,7 @@
 /** Compass and scale bar drawn over the image. */
 
 import { make } from "./dom.ts";
+import type { Corner } from "./overlaystate.ts";
 import type { ImageView } from "./view.ts";
 import { localFrame } from "./wcs.ts";
 
@@ -28,6 +29,17 @@ export class Furniture {
   private readonly compass: HTMLElement;
   private readonly bar: HTMLElement;
   private readonly label: HTMLElement;
+  private place: Corner = "bottom left";
+
+  get corner(): Corner {
+    return this.place;
+  }
+
+  /** Put both into a corner, or hide them. */
+  set corner(corner: Corner) {
+    this.place = corner;
+    this.element.dataset.corner = corner;
+  }
 
   constructor() {
     this.compass = make("div", { class: "compass" });

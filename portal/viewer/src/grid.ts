@@ -20,6 +20,8 @@ export interface GridLine {
   points: [number, number][];
   text: string;
   meridian: boolean;
+  /** Longitude or latitude of the line in degrees. */
+  value: number;
 }
 
 function words(frame: Frame, value: number, meridian: boolean, step: number): string {
@@ -56,49 +58,58 @@ export function makeGrid(fit: WcsFit, frame: Frame, box: [number, number, number
         const pixel = skyToPixel(fit, ...toIcrs(frame, lon, lat));
         if (pixel) points.push(pixel);
       }
-      lines.push({ points, text: words(frame, n * step, meridian, step), meridian });
+      lines.push({ points, text: words(frame, n * step, meridian, step), meridian, value: n * step });
     }
   }
   return lines;
 }
 
-/** Keeps the lines of the part in view and draws them. */
+/** Colours of the lines and of their words. */
+const COLOURS: Record<Frame, [string, string]> = { ICRS: ["#8fd3ff", "#c8e9ff"], galactic: ["#ffb38f", "#ffd9c4"], ecliptic: ["#a9e88c", "#d2f7c2"] };
+
+/** Keeps the lines of the part in view and draws them, in one or several frames. */
 export class SkyGrid {
-  frame: Frame | null = null;
+  frames: Frame[] = [];
   private key = "";
-  private lines: GridLine[] = [];
+  private readonly lines = new Map<Frame, GridLine[]>();
 
   readonly paint: Painter = (context, view) => {
     const fit = view.store?.meta.wcs;
-    if (!this.frame || !fit) return;
-    this.refresh(fit, this.frame, view);
-    const [width, height] = view.map.getSize() as [number, number];
-    for (const line of this.lines) {
-      const path = new Path2D();
-      let place: [number, number] | null = null;
-      line.points.forEach((point, n) => {
-        const at = view.toScreen(...point);
-        if (!at) return;
-        if (n === 0) path.moveTo(...at); else path.lineTo(...at);
-        const inside = at[0] > 70 && at[0] < width - 90 && at[1] > 24 && at[1] < height - 30;
-        // Words stand where the line enters: meridians below, parallels at the right.
-        if (inside && (!place || (line.meridian ? at[1] > place[1] : at[0] > place[0]))) place = at;
-      });
-      context.globalAlpha = 0.55;
-      strokeTwice(context, path, "#8fd3ff", 1);
-      context.globalAlpha = 1;
-      if (place) label(context, line.text, place[0] + 4, place[1] - 4, "#c8e9ff");
-    }
+    delete context.canvas.dataset.grid;
+    if (!fit || this.frames.length === 0) return;
+    this.refresh(fit, view);
+    // What is drawn can be read by whoever does not see it.
+    context.canvas.dataset.grid = JSON.stringify(Object.fromEntries([...this.lines].map(([f, lines]) => [f, lines.map((l) => [l.meridian ? "lon" : "lat", l.value])])));
+    for (const frame of this.frames) for (const line of this.lines.get(frame) ?? []) paintLine(context, view, line, COLOURS[frame]);
   };
 
-  private refresh(fit: WcsFit, frame: Frame, view: ImageView): void {
+  private refresh(fit: WcsFit, view: ImageView): void {
     const extent = view.map.getView().calculateExtent(view.map.getSize());
     const [x0, y0, x1, y1] = extent as [number, number, number, number];
     const size = Math.max(x1 - x0, y1 - y0);
     // The lines reach beyond the view: they are computed anew only after a move by a quarter of it or a change of scale.
-    const key = [frame, view.store?.meta.dataset_id, Math.round(Math.log2(size) * 4), Math.round((4 * (x0 + x1)) / size / 2), Math.round((4 * (y0 + y1)) / size / 2)].join();
+    const key = [this.frames, view.store?.meta.dataset_id, Math.round(Math.log2(size) * 4), Math.round((4 * (x0 + x1)) / size / 2), Math.round((4 * (y0 + y1)) / size / 2)].join();
     if (key === this.key) return;
     this.key = key;
-    this.lines = makeGrid(fit, frame, [x0 - 0.15 * size, y0 - 0.15 * size, x1 + 0.15 * size, y1 + 0.15 * size]);
+    this.lines.clear();
+    for (const frame of this.frames) this.lines.set(frame, makeGrid(fit, frame, [x0 - 0.15 * size, y0 - 0.15 * size, x1 + 0.15 * size, y1 + 0.15 * size]));
   }
+}
+
+function paintLine(context: CanvasRenderingContext2D, view: ImageView, line: GridLine, [colour, wordColour]: [string, string]): void {
+  const [width, height] = view.map.getSize() as [number, number];
+  const path = new Path2D();
+  let place: [number, number] | null = null;
+  line.points.forEach((point, n) => {
+    const at = view.toScreen(...point);
+    if (!at) return;
+    if (n === 0) path.moveTo(...at); else path.lineTo(...at);
+    const inside = at[0] > 70 && at[0] < width - 90 && at[1] > 24 && at[1] < height - 30;
+    // Words stand where the line enters: meridians below, parallels at the right.
+    if (inside && (!place || (line.meridian ? at[1] > place[1] : at[0] > place[0]))) place = at;
+  });
+  context.globalAlpha = 0.55;
+  strokeTwice(context, path, colour, 1);
+  context.globalAlpha = 1;
+  if (place) label(context, line.text, place[0] + 4, place[1] - 4, wordColour);
 }

@@ -14,6 +14,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["X", "bias and contrast as at first"],
   ["V", "next plane: image, variance, noise, signal to noise"],
   ["D  M  G", "display, mask planes, next coordinate grid"],
+  ["A", "catalogs over the image"],
   ["O  Enter", "choose sources, the source nearest to the middle"],
   ["T  space", "measure; a point at the middle of the view"],
   ["Backspace", "remove the region that was drawn last"],

@@ -141,6 +141,24 @@ export function parseMocFits(buffer: ArrayBuffer): Moc {
   return fromRanges(ranges);
 }
 
+/** Write the ASCII form, at the order to which coverage is resolved. */
+export function formatMoc(moc: Moc): string {
+  const out: string[] = [];
+  moc.first.forEach((first, n) => {
+    const last = (moc.last[n] ?? first + 1) - 1;
+    // The coarsest cells that a range is made of keep the text short.
+    let scale = 1;
+    let order = ORDER;
+    while (order > 0 && first % (scale * 4) === 0 && (last + 1) % (scale * 4) === 0) {
+      scale *= 4;
+      order -= 1;
+    }
+    const [from, to] = [first / scale, (last + 1) / scale - 1];
+    out.push(`${order}/${from}${to > from ? `-${to}` : ""}`);
+  });
+  return out.join(" ");
+}
+
 const BLOCK = 6;
 
 /** Draws what is covered, in blocks of some screen pixels; a slow map is drawn only when the image rests. */

@@ -1,6 +1,7 @@
 /** The panel for people's own FITS files: open, upload, choose the extension and the plane. */
 
 import { button, make, numberField, problemOf } from "./dom.ts";
+import { arrival, readLines, viewOf, type Step } from "./fitsaddress.ts";
 import type { Host, Panel } from "./panels.ts";
 
 interface Part {
@@ -29,6 +30,8 @@ export class FilePanel implements Panel {
   private readonly openImage: (release: string, id: string) => Promise<void>;
   private readonly report = make("p", { role: "status" });
   private readonly parts = make("div", { class: "rows" });
+  private readonly stop = button("Stop", "Stop the download", () => this.cancel?.abort());
+  private cancel: AbortController | null = null;
   private kept: Kept | null = null;
 
   constructor(host: Host, openImage: (release: string, id: string) => Promise<void>) {
@@ -42,12 +45,20 @@ export class FilePanel implements Panel {
     const path = make("input", { type: "text", placeholder: "folder/image.fits", "aria-label": "Path in your files" });
     const submit = (event: Event): void => {
       event.preventDefault();
-      if (path.value.trim()) void this.take(`fitsfiles/open?path=${encodeURIComponent(path.value.trim())}`);
+      if (path.value.trim()) void this.ask(`fitsfiles/open?path=${encodeURIComponent(path.value.trim())}`);
     };
+    const address = make("input", { type: "text", inputmode: "url", placeholder: "https://…/image.fits", "aria-label": "Address of a FITS file" });
+    const fetching = (event: Event): void => {
+      event.preventDefault();
+      if (address.value.trim()) void this.fetch(address.value.trim());
+    };
+    this.stop.hidden = true;
     this.element = make("div", { class: "rows" }, make("strong", {}, "Open a FITS file"),
       make("p", { class: "hint" }, "Only you see it. The file is kept here while you look at it."), input,
       button("Choose a file…", "Upload a FITS file and show it", () => input.click()),
-      make("form", { class: "line", onsubmit: submit }, path, make("button", { type: "submit" }, "Open from your files")), this.report, this.parts);
+      make("form", { class: "line", onsubmit: submit }, path, make("button", { type: "submit" }, "Open from your files")),
+      make("form", { class: "line", onsubmit: fetching }, address, make("button", { type: "submit" }, "Open the address")),
+      make("p", { class: "hint" }, "Addresses of images, files and results here; outside only of hosts that this platform allows."), this.stop, this.report, this.parts);
   }
 
   refresh(): void {
@@ -63,20 +74,50 @@ export class FilePanel implements Panel {
 
   async upload(file: File): Promise<void> {
     this.report.textContent = `Sending ${file.name} (${(file.size / 1e6).toFixed(1)} MB)…`;
-    await this.take(`fitsfiles?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+    await this.ask(`fitsfiles?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
   }
 
-  private async take(part: string, request: RequestInit = {}): Promise<void> {
+  /** Open what an address names: a view of this portal, or a FITS file, whose arrival is told. */
+  async fetch(address: string): Promise<void> {
+    const view = viewOf(address, location.href);
+    if (view) {
+      await this.openImage(...view);
+      return;
+    }
+    this.cancel?.abort();
+    const cancel = this.cancel = new AbortController();
+    this.stop.hidden = false;
+    this.report.textContent = "Asking for the file…";
+    try {
+      const answer = await fetch(`${this.host.base}/fitsfiles/fetch?url=${encodeURIComponent(address)}`, { method: "POST", credentials: "same-origin", signal: cancel.signal });
+      if (!answer.ok || !answer.body) throw new Error(await problemOf(answer));
+      for await (const step of readLines<Step<Kept>>(answer.body)) {
+        if (step.error !== undefined) throw new Error(step.error);
+        if (step.file) await this.take(step.file);
+        else this.report.textContent = arrival(step);
+      }
+    } catch (error) {
+      this.report.textContent = cancel.signal.aborted ? "The download was stopped." : `The file cannot be shown: ${(error as Error).message}.`;
+    } finally {
+      if (this.cancel === cancel) this.stop.hidden = true;
+    }
+  }
+
+  private async ask(part: string, request: RequestInit = {}): Promise<void> {
     try {
       const answer = await fetch(`${this.host.base}/${part}`, { credentials: "same-origin", ...request });
       if (!answer.ok) throw new Error(await problemOf(answer));
-      const kept = (await answer.json()) as Kept;
-      this.show(kept);
-      if (kept.first) await this.openImage(OWN, kept.first);
-      else this.report.textContent = `${kept.name} holds no image: ${kept.parts[0]?.reason ?? "it has no part"}.`;
+      await this.take((await answer.json()) as Kept);
     } catch (error) {
       this.report.textContent = `The file cannot be shown: ${(error as Error).message}.`;
     }
+  }
+
+  /** Show what is kept of a file. */
+  private async take(kept: Kept): Promise<void> {
+    this.show(kept);
+    if (kept.first) await this.openImage(OWN, kept.first);
+    else this.report.textContent = `${kept.name} holds no image: ${kept.parts[0]?.reason ?? "it has no part"}.`;
   }
 
   private show(kept: Kept): void {

@@ -1,10 +1,12 @@
 /** The panel for what lies over the image: coordinate grid, sources, regions of DS9, coverage maps. */
 
 import { button, choice, make, numberField, saveFile, setControl, slider, tick } from "./dom.ts";
+import { CORNERS, type Corner } from "./overlaystate.ts";
 import { parseMocFits, parseMocText, skyFraction } from "./moc.ts";
 import type { Host, Panel } from "./panels.ts";
 import { formatDs9, parseDs9, type Region } from "./regions.ts";
 import { FRAMES, type Frame } from "./skyframes.ts";
+import { SYMBOLS, type Symbol } from "./symbols.ts";
 import type { Toolbox } from "./tools.ts";
 
 /** Overlays and their files. */
@@ -14,26 +16,35 @@ export class OverlayPanel implements Panel {
   readonly element: HTMLElement;
   private readonly host: Host;
   private readonly toolbox: Toolbox;
-  private readonly gridChoice: HTMLElement;
+  private readonly grids: Record<Frame, HTMLElement>;
+  private readonly corner: HTMLElement;
+  private readonly style: Record<"colour" | "size" | "symbol" | "opacity", HTMLElement>;
   private readonly report = make("p", { class: "hint", role: "status" });
   private readonly text = make("textarea", { rows: 4, "aria-label": "Regions in DS9's form", placeholder: "icrs\ncircle(53.13, -28.10, 5\")" });
 
   constructor(host: Host, toolbox: Toolbox) {
     this.host = host;
     this.toolbox = toolbox;
-    this.gridChoice = choice("Coordinate grid", ["none", ...FRAMES], "none", (v) => this.setGrid(v === "none" ? null : (v as Frame)));
+    const grid = (frame: Frame): HTMLElement => tick(`${frame} grid`, false, (on) => this.setGrids(FRAMES.filter((f) => (f === frame ? on : host.pane.grid.frames.includes(f)))));
+    this.grids = { ICRS: grid("ICRS"), galactic: grid("galactic"), ecliptic: grid("ecliptic") };
+    this.corner = choice("Compass and scale", CORNERS, "bottom left", (v) => this.setCorner(v as Corner));
     const { style } = host.view.sourceLayer;
     const restyle = (part: Partial<typeof style>): void => {
       Object.assign(host.view.sourceLayer.style, part);
       host.view.sourceLayer.changed();
+      host.changed();
     };
     const colour = make("input", { type: "color", value: style.colour, "aria-label": "Colour of the sources", oninput: () => restyle({ colour: colour.value }) });
     const moc = this.filePicker("Open a coverage map (MOC)", ".fits,.json,.txt,.moc", (file) => this.openMoc(file));
     const ds9 = this.filePicker("Open a region file", ".reg,.txt", async (file) => this.addRegions(await file.text()));
-    this.element = make("div", { class: "rows" }, make("strong", {}, "Grid"), this.gridChoice,
-      tick("Compass and scale", true, (on) => { host.pane.furniture.element.style.display = on ? "" : "none"; }),
-      make("strong", {}, "Sources"), make("label", { class: "field" }, make("span", {}, "Colour"), colour),
-      slider("Size", { min: 0.3, max: 3, step: 0.1 }, 1, (size) => restyle({ size })),
+    this.style = {
+      colour: make("label", { class: "field" }, make("span", {}, "Colour"), colour),
+      size: slider("Size", { min: 0.3, max: 3, step: 0.1 }, 1, (size) => restyle({ size })),
+      symbol: choice("Symbol of the sources", SYMBOLS, "circle", (symbol) => restyle({ symbol: symbol as Symbol })),
+      opacity: slider("Opacity of the sources", { min: 0.05, max: 1, step: 0.05 }, 1, (opacity) => restyle({ opacity })),
+    };
+    this.element = make("div", { class: "rows" }, make("strong", {}, "Grids"), ...FRAMES.map((f) => this.grids[f]), this.corner,
+      make("strong", {}, "Sources"), this.style.colour, this.style.symbol, this.style.size, this.style.opacity,
       numberField("Brighter than (mag)", "", (faintest) => restyle({ faintest })), numberField("Fainter than (mag)", "", (brightest) => restyle({ brightest })),
       button("All magnitudes", "Show the sources of all magnitudes", () => restyle({ faintest: Infinity, brightest: -Infinity })),
       make("strong", {}, "Regions (DS9)"), this.text,
@@ -43,14 +54,22 @@ export class OverlayPanel implements Panel {
   }
 
   refresh(): void {
-    setControl(this.gridChoice, this.host.pane.grid.frame ?? "none");
+    for (const frame of FRAMES) setControl(this.grids[frame], this.host.pane.grid.frames.includes(frame));
+    setControl(this.corner, this.host.pane.furniture.corner);
+    const { style } = this.host.view.sourceLayer;
+    for (const key of ["colour", "size", "symbol", "opacity"] as const) setControl(this.style[key], style[key]);
   }
 
-  setGrid(frame: Frame | null): void {
-    this.host.pane.grid.frame = frame;
-    setControl(this.gridChoice, frame ?? "none");
+  setCorner(corner: Corner): void {
+    this.host.pane.furniture.corner = corner;
+    this.host.changed();
+  }
+
+  setGrids(frames: Frame[]): void {
+    this.host.pane.grid.frames = frames;
+    for (const frame of FRAMES) setControl(this.grids[frame], frames.includes(frame));
     const { meta } = this.host;
-    if (frame && meta && !meta.wcs) {
+    if (frames.length > 0 && meta && !meta.wcs) {
       this.host.say(meta.sky_by_request ? "This image covers too much of the sky for a grid; the readout has positions." : "This image has no sky coordinates: there is no grid.", 4000);
     }
     this.host.changed();
@@ -109,5 +128,5 @@ export class OverlayPanel implements Panel {
 /** The same regions on another image, by their places on the sky; those that have none there are left out. */
 export function carryRegions(regions: readonly Region[], from: Parameters<typeof formatDs9>[1], to: Parameters<typeof formatDs9>[1]): Region[] {
   if (!from.fit || !to.fit) return [];
-  return parseDs9(formatDs9(regions, from), to).regions;
+  return parseDs9(formatDs9(regions, from, true), to).regions;
 }

@@ -2,6 +2,7 @@
 
 import { abMagnitude, measureAperture, type Aperture } from "./aperture.ts";
 import { button, choice, copyText, make, numberField, rows, setControl } from "./dom.ts";
+import { figureCard } from "./figure.ts";
 import type { Host, Panel } from "./panels.ts";
 import { linePlot } from "./plot.ts";
 import { describe, makeRegion, type Region } from "./regions.ts";
@@ -12,7 +13,7 @@ import { TOOLS, Toolbox, spanned, type Tool } from "./tools.ts";
 import { localFrame, pixelToSky } from "./wcs.ts";
 
 const HINTS: Record<Tool, string> = {
-  look: "Choose a tool, then draw on the image. With the keyboard: move the image under its middle and press the space bar for each point.",
+  look: "Click a figure to change it. Or choose a tool, then draw on the image. With the keyboard: move the image under its middle and press the space bar for each point.",
   distance: "Drag from one point to the other.",
   profile: "Drag along the line.",
   circle: "Drag from the centre to the rim.",
@@ -38,6 +39,7 @@ export class ToolsPanel implements Panel {
   private readonly hint = make("p", { class: "hint" });
   private readonly radii: HTMLElement;
   private readonly result = make("div", { class: "result", "aria-live": "polite" });
+  private readonly figure = make("div");
   private readonly aperture = { radius: 6, inner: 10, outer: 15 };
 
   constructor(host: Host, dragged: (dx: number, dy: number) => boolean) {
@@ -46,14 +48,27 @@ export class ToolsPanel implements Panel {
     this.tool = choice("Tool", TOOLS, "look", (v) => this.choose(v as Tool));
     const field = (name: string, key: "radius" | "inner" | "outer"): HTMLElement => numberField(name, this.aperture[key], (v) => { this.aperture[key] = Math.max(v, 0); });
     this.radii = make("div", { class: "rows", hidden: "" }, field("Radius (pixels)", "radius"), field("Sky from", "inner"), field("Sky to", "outer"));
-    this.element = make("div", { class: "rows" }, make("strong", {}, "Measure"), this.tool, this.hint, this.radii, this.result,
+    this.element = make("div", { class: "rows" }, make("strong", {}, "Measure"), this.tool, this.hint, this.radii, this.figure, this.result,
       make("div", { class: "line" }, button("Remove the last", "Remove the region that was drawn last (Backspace)", () => this.removeLast()),
-        button("Remove all", "Remove all regions", () => { this.toolbox.regions.length = 0; this.host.changed(); })));
+        button("Remove all", "Remove all regions", () => { this.toolbox.regions.length = 0; this.pick(null); })));
     this.choose("look");
   }
 
   refresh(): void {
     setControl(this.tool, this.toolbox.tool);
+    const { chosen, regions } = this.toolbox;
+    if (chosen && !regions.includes(chosen)) this.pick(null);
+  }
+
+  /** Choose a figure to change, or none. */
+  pick(region: Region | null): void {
+    this.toolbox.chosen = region;
+    const actions = {
+      changed: () => this.host.changed(), measure: (r: Region) => void this.statistics(r, false),
+      remove: (r: Region) => { this.toolbox.regions.splice(this.toolbox.regions.indexOf(r), 1); this.pick(null); },
+    };
+    this.figure.replaceChildren(...(region ? [figureCard(region, this.host.meta?.wcs ?? null, actions)] : []));
+    this.host.changed();
   }
 
   choose(tool: Tool): void {
@@ -65,7 +80,7 @@ export class ToolsPanel implements Panel {
 
   removeLast(): void {
     this.toolbox.regions.pop();
-    this.host.changed();
+    this.pick(null);
   }
 
   /** Measure what a tool was given. */

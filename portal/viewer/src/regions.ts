@@ -19,6 +19,8 @@ export interface Region {
   colour: string;
   /** Whether the region takes its pixels away from others. */
   exclude?: boolean;
+  /** From 0 to 1; without it the region is opaque. */
+  opacity?: number;
 }
 
 export const COLOUR = "#3ddc84";
@@ -53,6 +55,22 @@ export function holds(region: Region, x: number, y: number): boolean {
     }
     default: return false;
   }
+}
+
+/** The region on whose rim, or else inside which, a pixel lies, the one drawn last first; null without one. */
+export function regionAt(regions: readonly Region[], x: number, y: number, margin: number): Region | null {
+  const last = [...regions].reverse();
+  const onRim = (region: Region): boolean => {
+    const rim = outline(region);
+    const closed = region.shape === "line" || region.shape === "point" ? rim : [...rim, rim[0] ?? [NaN, NaN] as [number, number]];
+    return closed.some(([x2, y2], n) => {
+      const [x1, y1] = closed[n - 1] ?? [x2, y2];
+      const [dx, dy] = [x2 - x1, y2 - y1];
+      const along = Math.min(Math.max(((x - x1) * dx + (y - y1) * dy) / (dx * dx + dy * dy || 1), 0), 1);
+      return Math.hypot(x - x1 - along * dx, y - y1 - along * dy) <= margin;
+    });
+  };
+  return last.find(onRim) ?? last.find((region) => holds(region, x, y)) ?? null;
 }
 
 /** Points along the rim, in array pixels. */
@@ -139,6 +157,8 @@ export function parseDs9(text: string, target: Target): ParsedRegions {
       region.colour = colourOf(options) ?? globalColour;
       region.text = /text\s*=\s*(?:\{([^}]*)\}|"([^"]*)"|'([^']*)')/.exec(options)?.slice(1).find((t) => t !== undefined) ?? "";
       if (found[1] === "-") region.exclude = true;
+      const opacity = /alpha\s*=\s*(0?\.\d+)/.exec(options)?.[1];
+      if (opacity !== undefined) region.opacity = Number(opacity);
       out.regions.push(region);
     } catch (error) {
       out.problems.push(`“${line.slice(0, 60)}”: ${(error as Error).message}`);
@@ -193,8 +213,8 @@ function placeRegion(shape: Shape, words: string[], system: string, target: Targ
   return makeRegion(shape, [at], size, angle);
 }
 
-/** DS9's text of regions, in ICRS where the image has sky coordinates. */
-export function formatDs9(regions: readonly Region[], target: Target): string {
+/** DS9's text of regions, in ICRS where the image has sky coordinates; opacities are ours and not for DS9. */
+export function formatDs9(regions: readonly Region[], target: Target, opacities = false): string {
   const { fit } = target;
   const lines = ["# Region file format: DS9 version 4.1", fit ? "icrs" : "image"];
   for (const region of regions) {
@@ -205,7 +225,7 @@ export function formatDs9(regions: readonly Region[], target: Target): string {
     const parts = [...region.points.map(place), ...sizes];
     if (region.shape === "box" || region.shape === "ellipse") parts.push(turn.toFixed(3));
     const name = region.text ? ` text={${region.text}}` : "";
-    lines.push(`${region.exclude ? "-" : ""}${region.shape}(${parts.join(",")}) # color=${region.colour}${name}`);
+    lines.push(`${region.exclude ? "-" : ""}${region.shape}(${parts.join(",")}) # color=${region.colour}${name}${opacities && region.opacity !== undefined ? ` alpha=${region.opacity}` : ""}`);
   }
   return `${lines.join("\n")}\n`;
 }

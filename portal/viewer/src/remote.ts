@@ -15,7 +15,7 @@ export interface RemoteTarget {
 }
 
 /** Parts of the state that change in place; all others load the page again. */
-const IN_PLACE = new Set(["ra", "dec", "rad", "x", "y", "r", "s", "lo", "hi", "c", "m"]);
+const IN_PLACE = new Set(["ra", "dec", "rad", "x", "y", "r", "s", "lo", "hi", "gam", "c", "b", "k", "rot", "m", "mo", "mc"]);
 
 const number = (change: StateChange, key: string): number | null => {
   const value = Number(change[key] ?? NaN);

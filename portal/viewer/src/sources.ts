@@ -2,6 +2,21 @@
 
 import Layer from "ol/layer/Layer.js";
 import type { FrameState } from "ol/Map.js";
+import { trace, type Symbol } from "./symbols.ts";
+
+/** How sources look, and which magnitudes are drawn. */
+export interface SourceStyle {
+  colour: string;
+  size: number;
+  symbol: Symbol;
+  opacity: number;
+  brightest: number;
+  faintest: number;
+}
+
+export function makeStyle(part: Partial<SourceStyle> = {}): SourceStyle {
+  return { colour: "#59d0ff", size: 1, symbol: "circle", opacity: 1, brightest: -Infinity, faintest: Infinity, ...part };
+}
 
 /** Rows of a catalogue inside an image; positions are 0-based array pixels. */
 export interface Sources {
@@ -59,8 +74,12 @@ export class SourceLayer extends Layer {
   private found = new Uint32Array(0);
   private range: [number, number] = [16, 25];
   picked = -1;
-  /** How the rings look, and which magnitudes are drawn. */
-  readonly style = { colour: "#59d0ff", size: 1, brightest: -Infinity, faintest: Infinity };
+  readonly style: SourceStyle;
+
+  /** What the layer is called in the page. */
+  set title(title: string) {
+    this.canvas.dataset.title = title;
+  }
 
   get sources(): Sources | null {
     return this.list;
@@ -71,8 +90,9 @@ export class SourceLayer extends Layer {
     if (list) this.range = magnitudeRange(list.magnitude);
   }
 
-  constructor() {
+  constructor(style: SourceStyle = makeStyle()) {
     super({});
+    this.style = style;
     this.canvas.className = "sd-sources";
     this.canvas.style.cssText = "position:absolute;inset:0;pointer-events:none";
   }
@@ -112,6 +132,8 @@ export class SourceLayer extends Layer {
     const dots = inside.length > MOST_RINGS;
     const image = dots ? new Uint8Array(width * height) : null;
     const path = new Path2D();
+    let drawn = 0;
+    context.globalAlpha = style.opacity;
     const [a, b, c, d, e, f] = frame.coordinateToPixelTransform as [number, number, number, number, number, number];
     for (const n of inside) {
       const magnitude = list.magnitude[n] ?? NaN;
@@ -119,15 +141,16 @@ export class SourceLayer extends Layer {
       const [x, y] = [(list.x[n] ?? NaN) + 0.5, (list.y[n] ?? NaN) + 0.5];
       const [px, py] = [a * x + c * y + e, b * x + d * y + f];
       if (!(px > -20 && py > -20 && px < width + 20 && py < height + 20)) continue;
+      if (px >= 0 && py >= 0 && px < width && py < height) drawn += 1;
       if (n === this.picked) this.mark(context, px, py, symbolRadius(magnitude, this.range) * style.size + 5);
       if (image) {
         if (px >= 0 && py >= 0 && px < width && py < height) image[Math.floor(py) * width + Math.floor(px)] = 1;
         continue;
       }
       const radius = symbolRadius(magnitude, this.range) * style.size;
-      path.moveTo(px + radius, py);
-      path.arc(px, py, radius, 0, 2 * Math.PI);
+      trace(path, style.symbol, px, py, radius);
     }
+    this.canvas.dataset.drawn = String(drawn);
     if (image) this.dots(context, image, width, height);
     context.lineWidth = 3;
     context.strokeStyle = "rgba(0, 0, 0, 0.55)";
@@ -159,9 +182,9 @@ export class SourceLayer extends Layer {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [width, height];
     canvas.getContext("2d")?.putImageData(picture, 0, 0);
-    context.globalAlpha = 0.8;
+    context.globalAlpha = 0.8 * this.style.opacity;
     context.drawImage(canvas, 0, 0);
-    context.globalAlpha = 1;
+    context.globalAlpha = this.style.opacity;
   }
 
   private mark(context: CanvasRenderingContext2D, x: number, y: number, radius: number): void {

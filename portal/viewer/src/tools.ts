@@ -26,6 +26,7 @@ export function paintRegion(context: CanvasRenderingContext2D, view: ImageView, 
   const rim = outline(region).map(([x, y]) => view.toScreen(x, y));
   const first = rim[0];
   if (!first) return;
+  context.globalAlpha = region.opacity ?? 1;
   const path = new Path2D();
   if (region.shape === "point") {
     path.moveTo(first[0] - 7, first[1]);
@@ -54,6 +55,8 @@ export interface ToolEvents {
 export class Toolbox {
   tool: Tool = "look";
   readonly regions: Region[] = [];
+  /** The region that was clicked. */
+  chosen: Region | null = null;
   private points: [number, number][] = [];
   private loose: [number, number] | null = null;
   private readonly events: ToolEvents;
@@ -78,7 +81,8 @@ export class Toolbox {
   }
 
   readonly paint: Painter = (context, view) => {
-    for (const region of this.regions) paintRegion(context, view, region);
+    for (const region of this.regions) paintRegion(context, view, region, region === this.chosen);
+    context.globalAlpha = 1;
     const [first] = this.points;
     if (first && this.loose) paintRegion(context, view, this.tool === "polygon" ? makeRegion("line", [...this.points, this.loose]) : spanned(this.tool, first, this.loose));
     if (this.busy && view.centre && view.target.matches(":focus-visible")) paintRegion(context, view, makeRegion("point", [view.centre]));
@@ -115,8 +119,10 @@ export class Toolbox {
 
   /** Close the polygon. */
   close(): boolean {
-    if (this.tool !== "polygon" || this.points.length < 3) return false;
-    this.finish(this.points);
+    // A double click has put the last corner twice.
+    const corners = this.points.filter(([x, y], n) => n === 0 || x !== this.points[n - 1]?.[0] || y !== this.points[n - 1]?.[1]);
+    if (this.tool !== "polygon" || corners.length < 3) return false;
+    this.finish(corners);
     return true;
   }
 
@@ -163,9 +169,10 @@ class ToolInteraction extends PointerInteraction {
       this.box.move(this.at(event));
       if (this.box.waiting.length > 0) this.view.map.render();
     }
-    // A double click closes a polygon instead of zooming in.
+    // A double click closes a polygon instead of zooming in; two quick clicks at two places are two corners.
     if (this.box.busy && event.type === "dblclick") {
-      this.box.close();
+      const [last, before] = this.box.waiting.slice(-2).reverse();
+      if (last && before && Math.hypot(last[0] - before[0], last[1] - before[1]) < 10 * (this.view.map.getView().getResolution() ?? 1)) this.box.close();
       return false;
     }
     return super.handleEvent(event);

@@ -32,6 +32,10 @@ export interface ViewState {
   others?: string[];
   layout?: string;
   sources?: string;
+  /** What lies over the image, packed, see `overlaystate.ts`. */
+  overlays?: string;
+  /** A kept result to be laid over the image, with conditions for its rows or the subset; it becomes one of the overlays. */
+  result?: { id: string; where: string[]; subset: string };
 }
 
 function number(text: string | null): number | undefined {
@@ -65,11 +69,13 @@ export function parseState(query: string): ViewState {
   if (masks) state.masks = masks.split(",").filter((m) => m !== "");
   const colours = (q.get("mc") ?? "").split(",").map((part) => part.split(":")).filter(([name, colour]) => name && /^[0-9a-f]{6}$/.test(colour ?? ""));
   if (colours.length > 0) state.maskColours = Object.fromEntries(colours.map(([name, colour]) => [name ?? "", `#${colour}`]));
-  const texts = { sources: "src", grid: "g", plane: "p", layout: "lay" } as const;
+  const texts = { sources: "src", grid: "g", plane: "p", layout: "lay", overlays: "o" } as const;
   for (const [key, name] of Object.entries(texts) as [keyof typeof texts, string][]) {
     const value = q.get(name);
     if (value) state[key] = value;
   }
+  const result = q.get("result");
+  if (result) state.result = { id: result, where: q.getAll("where"), subset: q.get("subset") ?? "" };
   const others = (q.get("with") ?? "").split(",").filter((id) => id !== "");
   if (others.length > 0) state.others = others;
   return state;
@@ -79,7 +85,7 @@ export function parseState(query: string): ViewState {
 const RANGES = [
   ["gamma", "gam", 0.1, 10], ["bias", "b", -1, 2], ["contrast", "k", 0.05, 20], ["rotation", "rot", -360, 360], ["opacity", "mo", 0, 1],
 ] as const;
-const OWN = ["ra", "dec", "x", "y", "r", "s", "lo", "hi", "c", "inv", "flip", "m", "mc", "src", "g", "p", "lay", "with", ...RANGES.map(([, name]) => name)];
+const OWN = ["ra", "dec", "x", "y", "r", "s", "lo", "hi", "c", "inv", "flip", "m", "mc", "src", "g", "p", "lay", "with", "o", "result", "where", "subset", ...RANGES.map(([, name]) => name)];
 
 /** Write a view into the query of an address, keeping the fields that are not the view's. */
 export function formatState(state: ViewState, query: string): string {
@@ -109,5 +115,6 @@ export function formatState(state: ViewState, query: string): string {
   if (state.plane) q.set("p", state.plane);
   if (state.others && state.others.length > 0) q.set("with", state.others.join(","));
   if (state.layout) q.set("lay", state.layout);
+  if (state.overlays) q.set("o", state.overlays);
   return q.toString();
 }

@@ -3,8 +3,12 @@
 import { Comparison, LAYOUTS } from "./compare.ts";
 import { button, choice, copyText, make, problemOf, rows, setControl } from "./dom.ts";
 import { HelpPanel } from "./help.ts";
+import { CatalogSet } from "./imagecatalogs.ts";
 import { COLOUR_MAPS, paletteGradient, type ColourMap } from "./palettes.ts";
+import { keepOverlays, restoreOverlays, type Overlaid } from "./overlaid.ts";
+import { MOST_CHARACTERS, OverlayKeeper } from "./overlaystate.ts";
 import { Pane } from "./pane.ts";
+import { CatalogPanel } from "./panel_catalogs.ts";
 import { ComparePanel, formatReference, parseReference } from "./panel_compare.ts";
 import { DisplayPanel } from "./panel_display.ts";
 import { FilePanel } from "./panel_file.ts";
@@ -14,6 +18,7 @@ import { OverlayPanel, carryRegions } from "./panel_overlays.ts";
 import { ToolsPanel } from "./panel_tools.ts";
 import { PanelSet, type Host } from "./panels.ts";
 import { ReadoutLine } from "./readout.ts";
+import { regionAt } from "./regions.ts";
 import { FRAMES, type Frame } from "./skyframes.ts";
 import { tellSelected } from "./remote.ts";
 import { LIMITS, STRETCHES, formatValue, type LimitChoice, type Stretch } from "./stretch.ts";
@@ -27,6 +32,7 @@ export interface Target {
   dec?: number;
 }
 
+const OPENING = "Opening the image…";
 const LABEL = "Image. Arrow keys move, + and − zoom, R reads the middle, ? lists all keys.";
 
 /** Everything inside the viewer's element. */
@@ -43,6 +49,7 @@ export class Workspace implements Host {
   private readonly masks: MaskPanel;
   private readonly tools: ToolsPanel;
   private readonly overlays: OverlayPanel;
+  private readonly catalogs: CatalogSet;
   private readonly compare: ComparePanel;
   private readonly info: InfoPanel;
   private readonly panels: PanelSet;
@@ -51,6 +58,10 @@ export class Workspace implements Host {
   private readonly high = make("input", { type: "number", step: "any", "aria-label": "Upper limit", onchange: () => this.manualLimits() });
   private sourceTable = "";
   private wantedTable = "";
+  /** The image whose pixels the regions are told in. */
+  private regionsOn: ImageMeta | null = null;
+  private readonly catalogPanel: CatalogPanel;
+  private readonly keeper: OverlayKeeper;
   private limitChoice: LimitChoice | "manual" = "auto";
   private restored = false;
   private opening = 0;
@@ -64,16 +75,19 @@ export class Workspace implements Host {
       limits: choice("Limits", [...LIMITS, "manual"], "auto", (v) => this.setLimits(v as LimitChoice | "manual")),
     };
     this.readout = new ReadoutLine((text, ms) => this.say(text, ms), (noise) => { this.view.wantsNoise = noise; });
+    this.keeper = new OverlayKeeper(base, () => this.moved(), (text, ms) => this.say(text, ms));
+    this.catalogs = new CatalogSet(base, (text, ms) => this.say(text, ms));
     this.tools = new ToolsPanel(this, (dx, dy) => this.adjust(dx, dy));
     const first = this.makePane();
     this.comparison = new Comparison(first, () => this.switched());
     this.display = new DisplayPanel(this);
     this.masks = new MaskPanel(this);
     this.overlays = new OverlayPanel(this, this.tools.toolbox);
+    this.catalogPanel = new CatalogPanel(this, this.catalogs);
     this.compare = new ComparePanel(this, () => this.comparison, (release, id) => this.addImage(release, id));
     this.info = new InfoPanel(this, (release, id) => void this.open(release, id, {}));
     const file = new FilePanel(this, (release, id) => this.open(release, id, {}));
-    this.panels = new PanelSet([this.display, this.masks, this.overlays, this.tools, this.compare, this.info, file, new HelpPanel()]);
+    this.panels = new PanelSet([this.display, this.masks, this.overlays, this.catalogPanel, this.tools, this.compare, this.info, file, new HelpPanel()]);
     const stage = make("div", { class: "stage" }, this.comparison.element, this.panels.element, this.card, this.message);
     this.element = make("div", { class: "viewer" }, this.toolbar(), stage,
       make("div", { class: "foot" }, this.readout.element, this.readout.controls, this.bar), this.readout.spoken);
@@ -99,10 +113,10 @@ export class Workspace implements Host {
       moved: () => { made.furniture.update(made.view); if (own()) this.moved(); },
       picked: (n) => void this.showCard(n),
       drawn: () => this.drawn(),
-      clicked: () => this.toggleLock(),
+      clicked: (x, y) => { if (!this.showCatalogRow(made.view, x, y) && !this.pickRegion(made.view, x, y)) this.toggleLock(); },
       busy: () => this.tools.toolbox.busy,
     };
-    const made: Pane = new Pane(LABEL, events, [(context, view) => { if (view === this.view) this.tools.toolbox.paint(context, view); }]);
+    const made: Pane = new Pane(LABEL, events, [this.catalogs.paint, (context, view) => { if (view === this.view) this.tools.toolbox.paint(context, view); }]);
     this.tools.toolbox.attach(made.view);
     made.map.addEventListener("keydown", (event) => this.key(event));
     made.view.wantsNoise = this.readout.noise;
@@ -146,7 +160,7 @@ export class Workspace implements Host {
     this.element.removeAttribute("data-drawn");
     this.element.setAttribute("data-opening", "true");
     this.asked = performance.now();
-    this.say("Opening the image…");
+    this.say(OPENING);
     let meta: ImageMeta;
     try {
       meta = await fetchMeta(this.base, release, id);
@@ -164,7 +178,8 @@ export class Workspace implements Host {
     this.restored = true;
     await this.dress(meta, state && (state.id === id || state.id === "") ? state : null, target, kept);
     if (ticket !== this.opening) return;
-    this.say(Object.keys(meta.stats).length === 0 ? "No pixel of this image has a value." : "");
+    if (Object.keys(meta.stats).length === 0) this.say("No pixel of this image has a value.");
+    else if (this.message.textContent === OPENING) this.say("");
   }
 
   /** Regions stay where they are on the sky. */
@@ -172,10 +187,15 @@ export class Workspace implements Host {
     const { regions } = this.tools.toolbox;
     const kept = before && regions.length > 0 ? carryRegions(regions, { fit: before.wcs, xy0: before.xy0 }, { fit: after.wcs, xy0: after.xy0 }) : [];
     regions.splice(0, regions.length, ...kept);
+    this.regionsOn = after;
   }
 
   private async dress(meta: ImageMeta, state: ViewState | null, target: Target, kept: boolean): Promise<void> {
     if (state) this.restore(state);
+    if (state?.overlays) {
+      await restoreOverlays(this.base, state.overlays, this.overlaid(meta))
+        .catch((error: Error) => this.say(`What this address lays over the image cannot be read: ${error.message}.`, 8000));
+    }
     const pointed = target.ra !== undefined && target.dec !== undefined && state?.x === undefined
       && this.view.centreOn(target.ra, target.dec, 0.5);
     this.compare.note({ release: meta.release, id: meta.dataset_id, title: meta.title, band: meta.band ?? "", type: meta.dataset_type });
@@ -189,8 +209,10 @@ export class Workspace implements Host {
     if (!kept && !pointed && state?.x === undefined) this.view.fit();
     this.element.setAttribute("data-image", meta.dataset_id);
     this.moved();
+    this.keepOverlays();
     void this.nameAmplifiers(meta);
-    await this.loadSources(target);
+    await Promise.all([this.loadSources(target), this.catalogs.show(this.view)]);
+    if (state?.result) await this.catalogPanel.add(state.result.id, { where: state.result.where, subset: state.result.subset });
     if (state?.plane) {
       const { low, high } = this.view.display;
       await this.compare.restore(state.plane);
@@ -233,13 +255,15 @@ export class Workspace implements Host {
       Object.assign(made.view.display, { low: leader.view.display.low, high: leader.view.display.high });
     }
     made.view.showMasks(this.masks.shown, this.masks.opacity, this.masks.colours);
-    made.grid.frame = leader.grid.frame;
+    made.grid.frames = [...leader.grid.frames];
+    made.furniture.corner = leader.furniture.corner;
+    Object.assign(made.view.sourceLayer.style, leader.view.sourceLayer.style);
     this.comparison.add(made);
     this.compare.note({ release, id, title: meta.title, band: meta.band ?? "", type: meta.dataset_type });
     this.comparison.refresh();
     for (const pane of this.comparison.panes) pane.view.map.updateSize();
     this.comparison.align();
-    await made.view.measure();
+    await Promise.all([made.view.measure(), this.catalogs.show(made.view)]);
     made.view.restretch();
     this.moved();
   }
@@ -247,6 +271,7 @@ export class Workspace implements Host {
   /** Another image became the active one. */
   private switched(): void {
     if (!this.meta) return;
+    if (this.regionsOn?.wcs && this.meta.wcs) this.carry(this.regionsOn, this.meta);
     this.setControls();
     this.panels.refresh();
     this.fillSources(this.meta);
@@ -273,8 +298,7 @@ export class Workspace implements Host {
     if (state.opacity !== undefined) this.masks.opacity = state.opacity;
     for (const [name, colour] of Object.entries(state.maskColours ?? {})) this.masks.colours.set(name, colour);
     if (state.sources) this.wantedTable = state.sources;
-    const frame = FRAMES.find((f) => f === state.grid);
-    if (frame) this.pane.grid.frame = frame;
+    if (state.grid) this.pane.grid.frames = FRAMES.filter((f) => state.grid?.split(",").includes(f));
     this.view.restore(state);
     this.setControls();
   }
@@ -298,6 +322,7 @@ export class Workspace implements Host {
   }
 
   changed(): void {
+    this.keepOverlays();
     this.view.restretch();
     this.pane.overlay.draw();
     this.setControls();
@@ -393,6 +418,39 @@ export class Workspace implements Host {
     else void this.view.readCentre().then(lock);
   }
 
+  /** Choose the figure that was clicked; false when there is none. */
+  private pickRegion(view: ImageView, x: number, y: number): boolean {
+    const { regions, chosen } = this.tools.toolbox;
+    const found = view === this.view ? regionAt(regions, x, y, 6 * (view.map.getView().getResolution() ?? 1)) : null;
+    if (found || chosen) this.tools.pick(found);
+    if (found && this.panels.open !== this.tools) this.panels.toggle(this.tools.name);
+    return found !== null;
+  }
+
+  /** Show the row of a catalogue whose symbol was clicked; false when there is none. */
+  private showCatalogRow(view: ImageView, x: number, y: number): boolean {
+    const found = this.catalogs.pickAt(view, x, y);
+    this.card.hidden = !found;
+    if (!found) return false;
+    const fill = this.openCard(`${found.catalog.name}, row ${Number(found.row) + 1}`, () => { this.catalogs.pickAt(view, NaN, NaN); this.card.hidden = true; });
+    this.catalogs.row(found.catalog, found.row)
+      .then((cells) => fill(make("div", { class: "rows" }, rows(cells.map((c) => [c.name, `${c.value} ${c.unit}`])))))
+      .catch((error: Error) => fill(make("p", {}, `The row is not available: ${error.message}.`)));
+    return true;
+  }
+
+  /** Open the card with a heading; the function returned fills the rest of it. */
+  private openCard(heading: string, closed: () => void): (...content: HTMLElement[]) => void {
+    const { card } = this;
+    const title = make("strong", {}, heading);
+    card.replaceChildren(make("button", { type: "button", class: "close", "aria-label": "Close", onclick: closed }, "×"), title, make("p", {}, "Reading the row…"));
+    return (...content) => {
+      // Another row may have been opened meanwhile.
+      while (title.isConnected && title.nextSibling) title.nextSibling.remove();
+      if (title.isConnected) card.append(...content);
+    };
+  }
+
   private async showCard(index: number): Promise<void> {
     const { card } = this;
     const store = this.view.store;
@@ -400,18 +458,16 @@ export class Workspace implements Host {
     card.hidden = index < 0 || !store || !id;
     if (store && this.sourceTable) tellSelected(store.meta.release, this.sourceTable, id ? [id] : []);
     if (card.hidden || !store) return;
-    const close = make("button", { type: "button", class: "close", "aria-label": "Close", onclick: () => this.view.pick(-1) }, "×");
-    const title = make("strong", {}, `${this.sourceTable} ${id}`);
-    card.replaceChildren(close, title, make("p", {}, "Reading the row…"));
+    const fill = this.openCard(`${this.sourceTable} ${id}`, () => this.view.pick(-1));
     const url = `${this.base}/rows/${encodeURIComponent(store.meta.release)}/${encodeURIComponent(this.sourceTable)}/${id}`;
     const answer = await fetch(url, { credentials: "same-origin" }).catch(() => null);
     if (!answer?.ok) {
-      card.lastElementChild?.replaceWith(make("p", {}, answer ? `The row is not available: ${await problemOf(answer)}.` : "The row is not available now."));
+      fill(make("p", {}, answer ? `The row is not available: ${await problemOf(answer)}.` : "The row is not available now."));
       return;
     }
     const row = (await answer.json()) as { columns: { name: string; unit: string; value: string }[]; lightcurve: string | null };
     const link = row.lightcurve ? make("a", { href: row.lightcurve, class: "button" }, "Light curve") : null;
-    card.replaceChildren(close, title, ...(link ? [link] : []), make("div", { class: "rows" }, rows(row.columns.map((c) => [c.name, `${c.value} ${c.unit}`]))));
+    fill(...(link ? [link] : []), make("div", { class: "rows" }, rows(row.columns.map((c) => [c.name, `${c.value} ${c.unit}`]))));
   }
 
   /** Write the view into the page's address. */
@@ -423,7 +479,8 @@ export class Workspace implements Host {
     const state: ViewState = { ...first.view.state(), release: meta.release, id: meta.dataset_id };
     if (this.masks.shown.size > 0) Object.assign(state, { masks: [...this.masks.shown], opacity: this.masks.opacity, maskColours: Object.fromEntries(this.masks.colours) });
     if (this.sourceTable) state.sources = this.sourceTable;
-    if (first.grid.frame) state.grid = first.grid.frame;
+    if (first.grid.frames.length > 0) state.grid = first.grid.frames.join(",");
+    if (this.keeper.text) state.overlays = this.keeper.text;
     if (this.pane === first) {
       const plane = this.compare.format();
       if (plane) state.plane = plane;
@@ -433,7 +490,18 @@ export class Workspace implements Host {
       state.others = others.map((m) => formatReference({ release: m.release, id: m.dataset_id }, meta.release));
       state.layout = this.comparison.layout;
     }
-    history.replaceState(history.state, "", `${location.pathname}?${formatState(state, location.search)}${location.hash}`);
+    const address = `${location.pathname}?${formatState(state, location.search)}${location.hash}`;
+    if (location.origin.length + address.length > MOST_CHARACTERS && this.keeper.shorten()) return;
+    history.replaceState(history.state, "", address);
+  }
+
+  private overlaid(meta: ImageMeta): Overlaid {
+    return { pane: this.comparison.panes[0] ?? this.pane, meta, regions: this.tools.toolbox.regions, catalogs: this.catalogs };
+  }
+
+  /** Keep what lies over the images for the address. */
+  private keepOverlays(): void {
+    if (this.meta && this.element.hasAttribute("data-image")) keepOverlays(this.keeper, this.overlaid(this.meta));
   }
 
   private escape(): void {
@@ -466,8 +534,11 @@ export class Workspace implements Host {
       i: () => { view.display.invert = !view.display.invert; this.changed(); },
       b: () => this.display.setDragging(!this.display.dragging), x: () => this.display.reset(), v: () => this.display.nextPlane(),
       n: () => this.display.northUp(), u: () => this.display.unturn(),
-      g: () => this.overlays.setGrid(cycle<Frame | null>([null, ...FRAMES], this.pane.grid.frame)),
-      d: panel("Display"), m: panel("Masks"), t: panel("Measure"), k: panel("Compare"), h: panel("About"), f: panel("File"), "?": panel("?"),
+      g: () => {
+        const next = cycle<Frame | null>([null, ...FRAMES], this.pane.grid.frames[0] ?? null);
+        this.overlays.setGrids(next ? [next] : []);
+      },
+      d: panel("Display"), m: panel("Masks"), a: panel("Catalogs"), t: panel("Measure"), k: panel("Compare"), h: panel("About"), f: panel("File"), "?": panel("?"),
       ".": () => this.comparison.next(),
       p: () => { if (this.panels.open !== this.info) this.panels.toggle("About"); void this.info.showPsf(); },
       o: () => (this.sourceSlot.querySelector("select") as HTMLSelectElement | null)?.focus(),

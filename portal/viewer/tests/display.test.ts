@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { readFileSync } from "node:fs";
 import { displayTable, LOOKUP_WIDTH, paletteTable } from "../src/palettes.ts";
-import { brightness, chooseLimits, equalise, makeDisplay, statisticsOf } from "../src/stretch.ts";
+import { STRETCHES, brightness, chooseLimits, equalise, makeDisplay, statisticsOf } from "../src/stretch.ts";
 import { formatState, parseState, type ViewState } from "../src/viewstate.ts";
 
 const RAMP = Float32Array.from({ length: 10_001 }, (_, n) => n / 100);
@@ -52,4 +53,10 @@ test("every setting survives the way through an address, in at most 2000 charact
 
 test("settings that make no sense are left out", () => {
   assert.deepEqual(parseState("?release=a&id=b&gam=0&k=1e9&rot=x&mo=7&mc=SAT:red"), { release: "a", id: "b" });
+});
+
+test("the Python client offers the stretches of the view, in its order", () => {
+  const client = readFileSync(new URL("../../../extensions/skydesk_lab/portal.py", import.meta.url), "utf8");
+  const list = /^STRETCHES = \(([^)]*)\)/m.exec(client)?.[1] ?? "";
+  assert.deepEqual([...list.matchAll(/"([^"]+)"/g)].map((found) => found[1]), [...STRETCHES]);
 });

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["evaluate_wcs", "fit_wcs", "make_pixel_to_sky", "project", "unproject"]
+__all__ = ["evaluate_wcs", "fit_wcs", "invert_wcs", "make_pixel_to_sky", "project", "unproject"]
 
 type FloatArray = NDArray[np.float64]
 
@@ -188,3 +188,26 @@ def evaluate_wcs(fit: dict[str, Any], x: Any, y: Any) -> tuple[FloatArray, Float
     xi = np.polynomial.polynomial.polyval2d(u, v, np.array(fit["xi"]))
     eta = np.polynomial.polynomial.polyval2d(u, v, np.array(fit["eta"]))
     return unproject(xi, eta, (fit["crval"][0], fit["crval"][1]))
+
+
+def invert_wcs(fit: dict[str, Any], ra_deg: Any, dec_deg: Any) -> tuple[FloatArray, FloatArray]:
+    """Evaluate the inverse polynomials of `fit_wcs`, exact to the ``max_error_px`` they state.
+
+    Parameters
+    ----------
+    fit
+        What `fit_wcs` returned.
+    ra_deg, dec_deg
+        ICRS degrees, on the hemisphere around ``crval``; off the image the polynomials mean less and less.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        0-based array coordinates in pixels.
+    """
+    inverse = fit["inverse"]
+    xi, eta = project(ra_deg, dec_deg, (fit["crval"][0], fit["crval"][1]))
+    s, t = xi / inverse["scale_deg"], eta / inverse["scale_deg"]
+    u = np.polynomial.polynomial.polyval2d(s, t, np.array(inverse["u"]))
+    v = np.polynomial.polynomial.polyval2d(s, t, np.array(inverse["v"]))
+    return u * fit["scale"] + fit["centre"][0], v * fit["scale"] + fit["centre"][1]

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from skydesk_core.release.healpix import HP14_SHIFT, to_hp29
-from skydesk_core.release.wcsfit import evaluate_wcs, fit_wcs, project, unproject
+from skydesk_core.release.wcsfit import evaluate_wcs, fit_wcs, invert_wcs, project, unproject
 
-__all__ = ["HP14_SHIFT", "evaluate_wcs", "fit_wcs", "project", "to_hp29", "unproject"]
+__all__ = ["HP14_SHIFT", "evaluate_wcs", "fit_wcs", "invert_wcs", "project", "to_hp29", "unproject"]

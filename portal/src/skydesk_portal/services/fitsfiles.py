@@ -8,8 +8,8 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -20,7 +20,8 @@ from skydesk_portal.pipeline.fitsfiles import build_part, list_parts
 
 if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
-    from skydesk_portal.services.files import FilesService
+    from skydesk_portal.services.files import Claim, FilesService
+    from skydesk_portal.services.fitsaddresses import FitsAddresses
 
 __all__ = ["OWN_IMAGES", "FitsFiles", "measure_uploads"]
 
@@ -32,6 +33,7 @@ _KEY = re.compile(r"[0-9a-f]{24}\Z")
 _LIMIT_BYTES = 1_000_000_000
 _MOST_FILES = 20
 _BLOCK_BYTES = 1 << 20
+_TOLD_BYTES = 1 << 21
 _UPLOADED = "uploaded"
 
 
@@ -41,7 +43,7 @@ def _folder_of(folder: Path, name: str) -> Path:
 
 
 def measure_uploads(folder: Path, name: str) -> int:
-    """Return how many bytes a person has uploaded for a look; copies of files out of the home folder do not count.
+    """Return how many bytes a person has uploaded for a look; or fetched; copies of files out of the home folder do not count.
 
     Parameters
     ----------
@@ -58,6 +60,39 @@ def measure_uploads(folder: Path, name: str) -> int:
     return total
 
 
+class _Arriving:
+    """A file that arrives in blocks."""
+
+    def __init__(self, files: FitsFiles, home: Path, file: Any, claim: Claim | None) -> None:
+        self._files = files
+        self._home = home
+        self._file = file
+        self._claim = claim
+        self._digest = hashlib.sha256()
+        self.size_bytes = 0
+        self.kept_bytes: int | None = None
+
+    def write(self, block: bytes) -> None:
+        """Add a block, if the file may have that size and there is space."""
+        self.size_bytes += len(block)
+        self._files.check_size(self.size_bytes)
+        if self._claim is not None:
+            self._claim.take(self.size_bytes)
+        self._digest.update(block)
+        self._file.write(block)
+
+    def keep(self, name: str) -> dict[str, Any]:
+        """Keep the whole file under a name, counted in the quota."""
+        self._file.flush()
+        key = self._digest.hexdigest()[:24]
+        mark = self._home / key / _UPLOADED
+        known = mark.exists()
+        found = self._files._keep(self._home, Path(self._file.name), key, name, self.size_bytes)
+        mark.touch()
+        self.kept_bytes = None if known else self.size_bytes
+        return found
+
+
 class FitsFiles:
     """Keeps the files that people look at and the pyramids of their parts.
 
@@ -69,10 +104,19 @@ class FitsFiles:
         The files of people; without it files are only taken from uploads.
     limit_bytes
         Largest file.
+    addresses
+        Opens files by their address; without it none are.
     """
 
-    def __init__(self, folder: Path, files: FilesService | None, limit_bytes: int = _LIMIT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        files: FilesService | None,
+        limit_bytes: int = _LIMIT_BYTES,
+        addresses: FitsAddresses | None = None,
+    ) -> None:
         self._folder = folder
+        self._addresses = addresses
         self._files = files
         self._limit = limit_bytes
 
@@ -119,30 +163,62 @@ class FitsFiles:
         UsageError
             If it is no FITS file.
         """
+        with self._receive(identity) as arriving:
+            async for chunk in chunks:
+                await asyncio.to_thread(arriving.write, chunk)
+            return arriving.keep(name)
+
+    def fetch(self, identity: Identity, address: str) -> Generator[dict[str, Any]]:
+        """Fetch a file by its address.
+
+        Parameters
+        ----------
+        identity
+            Who asks.
+        address
+            As for `FitsAddresses.open`.
+
+        Yields
+        ------
+        dict
+            ``received`` and ``total`` in bytes (`None` if not known) while it arrives; at last ``file``, as `describe`.
+
+        Raises
+        ------
+        ForbiddenError, NotFoundError, UpstreamError
+            If the address cannot be opened.
+        TooLargeError
+            If the file is too large.
+        UsageError
+            If it is no FITS file.
+        """
+        if self._addresses is None:
+            raise NotFoundError("this portal opens no addresses")
+        with self._addresses.open(identity, address.strip()) as found, self._receive(identity) as arriving:
+            self.check_size(found.size_bytes or 0)
+            yield {"received": 0, "total": found.size_bytes}
+            told = 0
+            for block in found.blocks:
+                arriving.write(block)
+                if arriving.size_bytes - told >= _TOLD_BYTES:
+                    told = arriving.size_bytes
+                    yield {"received": told, "total": found.size_bytes}
+            yield {"file": arriving.keep(found.name)}
+
+    @contextmanager
+    def _receive(self, identity: Identity) -> Iterator[_Arriving]:
+        """Take a file in, whose space is promised as it grows and given back if it is not kept."""
         home = self._home(identity)
         home.mkdir(parents=True, exist_ok=True)
         claim = self._files.claim(identity) if self._files is not None else None
-        kept: int | None = None
+        arriving = None
         try:
-            with tempfile.NamedTemporaryFile(dir=home, prefix=".upload-") as file:
-                size, digest = 0, hashlib.sha256()
-                async for chunk in chunks:
-                    size += len(chunk)
-                    self.check_size(size)
-                    if claim is not None:
-                        await asyncio.to_thread(claim.take, size)
-                    digest.update(chunk)
-                    file.write(chunk)
-                file.flush()
-                key = digest.hexdigest()[:24]
-                known = (home / key / _UPLOADED).exists()
-                found = self._keep(home, Path(file.name), key, name, size)
-                (home / key / _UPLOADED).touch()
-                kept = None if known else size
+            with tempfile.NamedTemporaryFile(dir=home, prefix=".arriving-") as file:
+                arriving = _Arriving(self, home, file, claim)
+                yield arriving
         finally:
             if claim is not None:
-                claim.end(kept)
-        return found
+                claim.end(arriving.kept_bytes if arriving is not None else None)
 
     def open_own(self, identity: Identity, path: str) -> dict[str, Any]:
         """Show a file out of the caller's own files.

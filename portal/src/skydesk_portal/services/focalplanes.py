@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import NotFoundError
-from skydesk_portal.pipeline.sky import project, unproject
+from skydesk_portal.pipeline.sky import invert_wcs, project, unproject
 
 if TYPE_CHECKING:
     from skydesk_portal.pipeline import Pyramid
@@ -58,15 +58,6 @@ class Member:
     name: str
     outline: NDArray[np.float64]
     open: Callable[[], Pyramid]
-
-
-def _inverse(fit: Mapping[str, Any], ra: Any, dec: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    inverse = fit["inverse"]
-    xi, eta = project(ra, dec, (fit["crval"][0], fit["crval"][1]))
-    s, t = xi / inverse["scale_deg"], eta / inverse["scale_deg"]
-    u = np.polynomial.polynomial.polyval2d(s, t, np.array(inverse["u"]))
-    v = np.polynomial.polynomial.polyval2d(s, t, np.array(inverse["v"]))
-    return u * fit["scale"] + fit["centre"][0], v * fit["scale"] + fit["centre"][1]
 
 
 class FocalPlane:
@@ -243,7 +234,7 @@ class FocalPlane:
         fit = pyramid.wcs_fit
         if fit is None or plane not in pyramid.planes:
             return
-        gx, gy = _inverse(fit, *sky)
+        gx, gy = invert_wcs(fit, *sky)
         px, py = _refine(gx), _refine(gy)
         level = pyramid.levels - 1 - min(int(np.log2(block)), pyramid.levels - 1)
         size = 1 << (pyramid.levels - 1 - level)
@@ -262,7 +253,7 @@ class FocalPlane:
             pyramid = member.open()
             if pyramid.wcs_fit is None:
                 continue
-            px, py = (int(np.floor(v[0] + 0.5)) for v in _inverse(pyramid.wcs_fit, ra, dec))
+            px, py = (int(np.floor(v[0] + 0.5)) for v in invert_wcs(pyramid.wcs_fit, ra, dec))
             if 0 <= px < pyramid.shape[1] and 0 <= py < pyramid.shape[0]:
                 return pyramid.pixel(px, py)
         no_data = 1 << self.mask_planes["NO_DATA"] if "NO_DATA" in self.mask_planes else 0

@@ -15,14 +15,13 @@ from uuid import UUID
 
 import numpy as np
 import zstandard
-from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import NotFoundError, PortalError, UsageError
 from skydesk_portal.models.tables import Catalog, TableInfo
 from skydesk_portal.pipeline.errors import core_errors
 from skydesk_portal.pipeline.fitsfiles import find_sky
 from skydesk_portal.pipeline.pixels import load_middleware
-from skydesk_portal.pipeline.sky import evaluate_wcs, project
+from skydesk_portal.pipeline.sky import evaluate_wcs, invert_wcs, project
 from skydesk_portal.services.fitsfiles import OWN_IMAGES, FitsFiles
 from skydesk_portal.services.focalplanes import FocalPlane, Member, parse_visit_id
 
@@ -30,9 +29,10 @@ if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
     from skydesk_portal.pipeline import Pyramid, Release
     from skydesk_portal.services.files import FilesService
+    from skydesk_portal.services.fitsaddresses import FitsAddresses
     from skydesk_portal.services.tap import QueryResult
 
-__all__ = ["ID_COLUMNS", "ImageRow", "ImageService", "Tile", "contains_position"]
+__all__ = ["ID_COLUMNS", "ImageRow", "ImageService", "Tile", "contains_position", "pack_points"]
 
 ID_COLUMNS = {
     "Object": "objectId",
@@ -175,15 +175,22 @@ class ImageService:
         Folder for pyramids that are built when they are first looked at.
     files
         The files of people, for images out of them.
+    addresses
+        Opens FITS files by their address.
     """
 
     def __init__(
-        self, releases: ReleaseSource, queries: QuerySource, cache: Path, files: FilesService | None = None
+        self,
+        releases: ReleaseSource,
+        queries: QuerySource,
+        cache: Path,
+        files: FilesService | None = None,
+        addresses: FitsAddresses | None = None,
     ) -> None:
         self._releases = releases
         self._queries = queries
         self._cache = cache
-        self.files = FitsFiles(cache.parent / "fitsfiles", files)
+        self.files = FitsFiles(cache.parent / "fitsfiles", files, addresses=addresses)
         self._planes: dict[tuple[str, str, str], FocalPlane] = {}
         self._extremes: dict[Path, tuple[float, float]] = {}
         self._open: OrderedDict[tuple[str, str], Pyramid] = OrderedDict()
@@ -499,9 +506,9 @@ class ImageService:
         adql = f"SELECT {', '.join(map(str, columns))} FROM {release}.{table} WHERE {' AND '.join(where)}"
         rows = self._queries.run_query(identity, adql, maxrec=_MAX_SOURCES).table
         fluxes = rows.column(3).to_numpy(zero_copy_only=False) if flux else np.full(rows.num_rows, np.nan)
-        return _pack(
+        return pack_points(
             rows.column(0).to_numpy(zero_copy_only=False),
-            *_sky_to_pixel(
+            *invert_wcs(
                 pyramid.wcs_fit,
                 rows.column(1).to_numpy(zero_copy_only=False),
                 rows.column(2).to_numpy(zero_copy_only=False),
@@ -572,20 +579,9 @@ def _polygon(pyramid: Pyramid | FocalPlane) -> str:
     return "POLYGON(" + ", ".join(f"{a:.8f}, {d:.8f}" for a, d in zip(ra, dec, strict=True)) + ")"
 
 
-def _sky_to_pixel(
-    fit: dict[str, Any], ra_deg: Any, dec_deg: Any
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Evaluate the inverse polynomial of an image's WCS (exact to the ``max_error_px`` it states)."""
-    inverse = fit["inverse"]
-    xi, eta = project(ra_deg, dec_deg, (fit["crval"][0], fit["crval"][1]))
-    s, t = xi / inverse["scale_deg"], eta / inverse["scale_deg"]
-    u = np.polynomial.polynomial.polyval2d(s, t, np.array(inverse["u"]))
-    v = np.polynomial.polynomial.polyval2d(s, t, np.array(inverse["v"]))
-    return u * fit["scale"] + fit["centre"][0], v * fit["scale"] + fit["centre"][1]
-
-
-def _pack(ids: Any, x: Any, y: Any, flux_njy: Any) -> bytes:
-    flux = np.asarray(flux_njy, float)
+def pack_points(ids: Any, x: Any, y: Any, flux_njy: Any = np.nan) -> bytes:
+    """Pack rows as ``viewer/src/sources.ts`` reads them: identifiers, 0-based array pixels, fluxes in nJy."""
+    flux = np.broadcast_to(np.asarray(flux_njy, float), np.shape(ids))
     with np.errstate(divide="ignore", invalid="ignore"):
         magnitude = np.where(flux > 0, _AB_ZERO_NJY - 2.5 * np.log10(flux), np.nan)
     parts = [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import BinaryIO
 
 from skydesk_portal.exceptions import TooLargeError, UsageError
 from skydesk_portal.models.identity import Identity
@@ -119,19 +121,49 @@ class UploadService:
         TooLargeError
             If it is larger than a table may be.
         """
-        path = self._check_address(identity, what, address)
-        if path is not None:
-            with self._files.open_for(identity, path) as file:
-                content = file.stream.read(self.limit_bytes + 1)
-        else:
-            found = self._find_result(address)
-            assert found is not None
-            result, _ = self._jobs.result_path(identity, found["job"], found["result"])
-            with result.open("rb") as stream:
-                content = stream.read(self.limit_bytes + 1)
+        with self.open_address(identity, what, address) as (_, _, stream):
+            content = stream.read(self.limit_bytes + 1)
         if len(content) > self.limit_bytes:
             raise TooLargeError(f"{what}: the file is larger than the {self.limit_bytes} bytes taken")
         return content
+
+    def is_here(self, address: str) -> bool:
+        """Tell whether an address is one of this platform, good or not."""
+        return address.startswith((self._url + "/", "/", "vos:"))
+
+    @contextmanager
+    def open_address(
+        self, identity: Identity, what: str, address: str
+    ) -> Iterator[tuple[str, int, BinaryIO]]:
+        """Open a result of one of the caller's jobs, or one of the caller's files.
+
+        Parameters
+        ----------
+        identity, what, address
+            As for `read_address`.
+
+        Returns
+        -------
+        context manager
+            Name, size in bytes, and the bytes.
+
+        Raises
+        ------
+        UsageError
+            If the address is none of this platform.
+        NotFoundError
+            If there is nothing, or it is another's.
+        """
+        path = self._check_address(identity, what, address)
+        if path is not None:
+            with self._files.open_for(identity, path) as file:
+                yield file.name, file.size_bytes, file.stream
+            return
+        found = self._find_result(address)
+        assert found is not None
+        result, _ = self._jobs.result_path(identity, found["job"], found["result"])
+        with result.open("rb") as stream:
+            yield result.name, result.stat().st_size, stream
 
     def _find_result(self, address: str) -> re.Match[str] | None:
         # Only addresses of this platform: a service that fetches any address can be sent where it must not look.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from skydesk_portal.exceptions import ForbiddenError
+from skydesk_portal.exceptions import ForbiddenError, PortalError
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.services.images import ImageService
 from skydesk_portal.services.imagesheets import ImageSheets
@@ -90,6 +92,18 @@ def _add_sheets(router: APIRouter, sheets: ImageSheets) -> None:
         return _kept(await run_in_threadpool(sheets.list_overlapping, who, release, ra, dec))
 
 
+def _tell(first: dict[str, Any], steps: Generator[dict[str, Any]]) -> Iterator[str]:
+    """Write the steps of a download, one JSON object a line."""
+    try:
+        yield json.dumps(first) + "\n"
+        for step in steps:
+            yield json.dumps(step) + "\n"
+    except PortalError as error:
+        yield json.dumps({"error": str(error)}) + "\n"
+    finally:
+        steps.close()
+
+
 def _add_files(router: APIRouter, images: ImageService) -> None:
     files = images.files
 
@@ -100,6 +114,16 @@ def _add_files(router: APIRouter, images: ImageService) -> None:
         if length.isdigit():
             files.check_size(int(length))
         return JSONResponse(await files.receive(who, name, request.stream()))
+
+    @router.post("/fitsfiles/fetch")
+    async def fetch_file(request: Request, url: str) -> StreamingResponse:
+        who = _identity(request)
+        steps = files.fetch(who, url)
+        # What is wrong with the address is an error of the request; what happens later stands in the answer.
+        first = await run_in_threadpool(next, steps)
+        return StreamingResponse(
+            _tell(first, steps), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"}
+        )
 
     @router.get("/fitsfiles/open")
     async def open_own(request: Request, path: str) -> JSONResponse:

@@ -429,11 +429,25 @@ class ResultPanel:
             f"<a class='open second' href='{escape(base + urlencode({'format': key, 'view': shown}))}'>{name}</a>"
             for key, name in _FORMATS
         ]
+        parts.append(self._image_link(view))
         what = "the chosen rows" if view.subset else "what the table shows"
         self.actions.object = (
             f"<div class='links'><span class='soft'>Download {what}:</span>{''.join(parts)}</div>"
         )
         self.show_links()
+
+    def _image_link(self, view: ResultView) -> str:
+        """Link to the image on which the rows lie, with all of them drawn over it; empty without positions."""
+        position = find_position_columns([c.name for c in self.result.columns])
+        if position is None or self.explorer is None or self.result.rows == 0:
+            return ""
+        values = self.explorer.row(self._row or 0)
+        parts = [("release", self._release_of(values)), ("kind", "deep_coadd"), ("result", self.result.id)]
+        if values[position[0]] is not None and values[position[1]] is not None:
+            parts += [(key, f"{values[name]:.7f}") for key, name in zip(("ra", "dec"), position, strict=True)]
+        parts += [("where", text) for text in view.filters]
+        parts += [("subset", view.subset)] if view.subset else []
+        return f"<a class='open second' href='{escape(f'{PREFIX}/images?{urlencode(parts)}')}'>Show on an image</a>"
 
     def show_links(self) -> None:
         """Offer the image and the light curve of the picked row, and the light curves of a few chosen ones."""

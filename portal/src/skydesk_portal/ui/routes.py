@@ -18,7 +18,9 @@ from skydesk_portal.services.images import ID_COLUMNS, ImageService
 from skydesk_portal.services.previews import make_preview
 from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.image_routes import add_image_sheet_routes
+from skydesk_portal.ui.imagecatalog_routes import add_image_catalog_routes
 from skydesk_portal.ui.tables import format_cell
+from skydesk_portal.ui.viewstate_routes import add_viewstate_routes
 
 if TYPE_CHECKING:
     from skydesk_portal.ui.services import PortalServices
@@ -69,6 +71,8 @@ def create_router(services: PortalServices) -> APIRouter:
     """
     router = APIRouter(prefix=PREFIX)
     add_image_sheet_routes(router, services.images)
+    add_image_catalog_routes(router, services)
+    add_viewstate_routes(router, services.viewstates)
     _add_image_routes(router, services.images)
     _add_result_routes(router, services)
     return router

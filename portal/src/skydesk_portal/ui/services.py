@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skydesk_portal.services.fitsaddresses import FitsAddresses
 from skydesk_portal.services.image_files import ImageFileService
 from skydesk_portal.services.images import ImageService
 from skydesk_portal.services.result_transfers import ResultTransferService
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.soda import SodaService
     from skydesk_portal.services.tables import TableService
     from skydesk_portal.services.tap import TapService
+    from skydesk_portal.services.viewstates import ViewStateService
 
 __all__ = ["PortalServices", "create_services"]
 
@@ -73,6 +75,8 @@ class PortalServices:
         Writes what a page shows into notebooks.
     views
         The open pages of everybody.
+    viewstates
+        What lies over images and is too long for an address.
     run
         Folder in which workers say that they live.
     config
@@ -106,6 +110,7 @@ class PortalServices:
     preferences: PreferenceService
     notebooks: NotebookService
     views: ViewRegistry
+    viewstates: ViewStateService
     run: Path
     config: PortalConfig
     download_seconds: float = 60.0
@@ -128,7 +133,8 @@ def create_services(factory: Factory) -> PortalServices:
     releases, queries = factory.create_release_store(), factory.create_tap_service()
     files = factory.create_files_service()
     soda, tables = factory.create_soda_service(), factory.create_table_service()
-    images = ImageService(releases, queries, settings.home / "cache" / "pyramids", files)
+    addresses = FitsAddresses(factory.create_upload_service(), settings.portal.image_hosts)
+    images = ImageService(releases, queries, settings.home / "cache" / "pyramids", files, addresses)
     results = factory.create_result_set_service()
     return PortalServices(
         releases=releases,
@@ -156,6 +162,7 @@ def create_services(factory: Factory) -> PortalServices:
         preferences=factory.create_preference_service(),
         notebooks=factory.create_notebook_service(),
         views=ViewRegistry(),
+        viewstates=factory.create_view_state_service(),
         run=settings.run,
         config=settings.portal,
         download_seconds=settings.portal.sync_seconds,
