@@ -180,7 +180,7 @@ class LightCurvePlot:
         for n, (which, band, bad) in enumerate(self.places):
             chosen = found.get((which, band, bad), _NONE)
             self._groups[n] = (which, band, bad, chosen)
-            self._bases[n].data = self._columns(which, chosen)
+            self._bases[n].data = dict(self._columns(which, chosen))
             self._drawn[n].selected.indices = []
         bands = self._list_bands()
         self.bands.param.update(options=bands, value=list(bands))

@@ -82,7 +82,7 @@ class PageSessions:
             trigger(event)
 
         # Observers of the document hear nothing of what Panel holds back, sends by itself or, without a connection, drops.
-        callbacks.trigger_on_change = note
+        callbacks.trigger_on_change = note  # type: ignore[method-assign]
 
     def note_change(self, document: Document) -> None:
         """Note that the server has something to say to a page."""
@@ -104,7 +104,7 @@ class PageSessions:
         """
         for context in self._core.applications.values():
             try:
-                session = context.get_session(session_id)  # type: ignore[arg-type]
+                session = context.get_session(session_id)
             except ProtocolError:
                 continue
             found = session.document.session_context
