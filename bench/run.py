@@ -22,6 +22,7 @@ from bench.lightcurves import measure_light_curves, measure_periods
 from bench.record import Measurement, render_page, write_measurement
 from bench.resultsets import measure_result_sets
 from bench.services import measure_memory, measure_tap
+from bench.sessions import measure_sessions
 from bench.spark import measure_spark
 from bench.stack import run_skydesk, running
 from bench.votable import measure_writers
@@ -85,6 +86,7 @@ def main() -> None:
             if not options.skip_browser:
                 keep(measure_browser(stack))
                 keep(measure_light_curves(stack, manifest["name"]))
+                keep(measure_sessions(stack))
         keep([Measurement("stop", stack.stop_s, "s", "down until nothing runs", "promise", STOP_LIMIT_S)])
     render_page()
 

@@ -12,7 +12,7 @@ import httpx
 from bench.record import Measurement
 from bench.stack import Stack, run_skydesk
 
-__all__ = ["find_first_user", "measure_memory", "measure_tap", "sum_pss_mb"]
+__all__ = ["find_first_user", "measure_memory", "measure_tap", "read_pss_mb", "sum_pss_mb"]
 
 REPEATS = 40
 
@@ -80,7 +80,7 @@ def measure_memory(stack: Stack) -> list[Measurement]:
     assert isinstance(services, dict)
     found = []
     for name, service in services.items():
-        if (size := _pss_mb(int(service["pid"]))) is not None:
+        if (size := read_pss_mb(int(service["pid"]))) is not None:
             found.append(Measurement(f"memory_{name}", size, "MB", f"memory (PSS) of `{name}`"))
     total = sum(m.value for m in found)
     return [*found, Measurement("memory_total", total, "MB", "memory (PSS) of all processes, without labs")]
@@ -90,10 +90,11 @@ def sum_pss_mb(stack: Stack) -> float:
     """Return the proportional set size of all processes together, in MB."""
     services = stack.status()["services"]
     assert isinstance(services, dict)
-    return sum(_pss_mb(int(service["pid"])) or 0.0 for service in services.values())
+    return sum(read_pss_mb(int(service["pid"])) or 0.0 for service in services.values())
 
 
-def _pss_mb(pid: int) -> float | None:
+def read_pss_mb(pid: int) -> float | None:
+    """Return the proportional set size of a process in MB; None where the kernel does not tell."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024

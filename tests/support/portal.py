@@ -49,6 +49,7 @@ if __name__ == "__main__":
     import uvicorn
 
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
+    seen = int(sys.argv[3]) if len(sys.argv) > 3 else port  # the port that browsers use, if another one
     uvicorn.run(
-        make_portal(folder, f"http://127.0.0.1:{port}")[0], host="127.0.0.1", port=port, log_level="warning"
+        make_portal(folder, f"http://127.0.0.1:{seen}")[0], host="127.0.0.1", port=port, log_level="warning"
     )

@@ -228,6 +228,10 @@ class PortalConfig(BaseModel):
     announcements: tuple[str, ...] = ()
     """Sentences for everybody that the first page of the Portal begins with, such as times of maintenance."""
 
+    page_seconds: float = Field(90.0, ge=1, le=3600)
+    """How long the session of an open page waits for a network that is away; afterwards the page restores itself from its
+    address. The session of a page that was closed does not wait."""
+
     name_resolver: str | None = Field(None, pattern=r"^https?://.+")
     """Service that the search box asks for names of objects: the name is appended to this address, and the answer is
     that of Sesame of the CDS with `-oI`. None looks up no names, and nothing leaves the platform."""

@@ -1,5 +1,6 @@
 /** Ties the page to the person's programs: follows their commands, tells them the address and what is selected. */
 
+import { watchConnection } from "./connection_page.ts";
 import { make } from "./dom.ts";
 import { OVERLAY_EVENT, SELECTED_EVENT, STATE_EVENT, addressOf, changeState, wantedName, windowName, type Command, type Offer } from "./pagelink.ts";
 
@@ -31,6 +32,7 @@ function leave(address: string): void {
 
 export function render({ model }: { model: Model }): HTMLElement {
   const base = /^(.*\/portal\/app)(?:\/|$)/.exec(location.pathname)?.[1] ?? "/portal/app";
+  watchConnection(base);
   let picks = 0;
   const follow = async (): Promise<void> => {
     const command = model.command as Command;

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skydesk_core.errors import UsageError
-from skydesk_core.kernels.periodogram import SUMS, sum_sinusoids
+from skydesk_core.kernels.periodogram import compute_spectrum
 
 __all__ = [
     "MIN_POINTS",
@@ -211,20 +211,10 @@ def compute_power(
         Power of the spectral window |Σ w exp(2πi f t)|², 1 at frequency 0, shape (count,).
     """
     w, y = series.weights, series.values
-    sums = np.empty((len(series.bands), SUMS, count))
-    sum_sinusoids(series.time_day, w, w * y, series.starts, float(first_per_day), float(step_per_day), sums)
-    total = np.add.reduceat(w, series.starts[:-1])[:, None]
-    wc, ws, yc, ys, cc, cs = sums.transpose(1, 0, 2)
-    window = wc.sum(axis=0) ** 2 + ws.sum(axis=0) ** 2
-    ss = (total - cc - ws**2 / total).sum(axis=0)
-    cc = (cc - wc**2 / total).sum(axis=0)
-    cs = (cs - wc * ws / total).sum(axis=0)
-    yc, ys = yc.sum(axis=0), ys.sum(axis=0)
-    determinant = cc * ss - cs**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        power = (yc**2 * ss + ys**2 * cc - 2 * yc * ys * cs) / (determinant * (w @ (y * y)))
-    power = np.where(determinant > 1e-10, power, 0.0)
-    return np.clip(power, 0.0, 1.0), window
+    power, window = np.empty(count), np.empty(count)
+    first, step = float(first_per_day), float(step_per_day)
+    compute_spectrum(series.time_day, w, w * y, series.starts, first, step, power, window)
+    return np.clip(power / (w @ (y * y)), 0.0, 1.0), window
 
 
 def _effective_span_day(series: Series) -> float:

@@ -83,6 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
             forwarded_allow_ips="*",
             timeout_graceful_shutdown=_STOP_S,
             ws_ping_interval=20,
+            # A network that is away for half a minute does not end a connection that survives it.
+            ws_ping_timeout=45,
             **listen,
         )
     finally:

@@ -24,6 +24,7 @@ from panel.viewable import Viewable
 from skydesk_portal.exceptions import PortalError
 from skydesk_portal.services.identity import IdentityClient
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, HubGate, OAuthSettings, refuse
+from skydesk_portal.ui.library_files import LibraryFiles
 from skydesk_portal.ui.lightcurve_routes import create_lightcurve_router
 from skydesk_portal.ui.page_view import PageView
 from skydesk_portal.ui.pages import (
@@ -47,6 +48,12 @@ from skydesk_portal.ui.routes_notices import create_notices_router
 from skydesk_portal.ui.routes_transfer import create_transfer_router
 from skydesk_portal.ui.routes_session import create_session_router
 from skydesk_portal.ui.services import PortalServices
+from skydesk_portal.ui.sessions import (
+    OpenSessions,
+    PageSessions,
+    create_closing_router,
+    session_settings,
+)
 from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, read_request
 from skydesk_portal.ui.transfers import TransferWatch
 from skydesk_portal.ui.view_routes import create_view_router
@@ -191,7 +198,7 @@ def create_app(
     app.include_router(create_view_router(services.views))
     app.include_router(create_session_router(services))
     app.include_router(create_lightcurve_router(services))
-    add_applications(
+    served = add_applications(
         {path: _make_page(services, *page) for path, page in _PAGES.items()},
         app=app,
         prefix=PREFIX,
@@ -202,5 +209,9 @@ def create_app(
         # Session tokens carry the identity: unsigned ones could be forged by anybody who is signed in.
         sign_sessions=True,
         secret_key=secrets.token_hex(32).encode(),
+        **session_settings(services.config.page_seconds),
     )
-    return HubGate(TransferWatch(_Headers(app), services.transfers), identities, oauth)
+    sessions = PageSessions(served.core)
+    app.include_router(create_closing_router(sessions))
+    opened = OpenSessions(LibraryFiles(app), sessions)
+    return HubGate(TransferWatch(_Headers(opened), services.transfers), identities, oauth)

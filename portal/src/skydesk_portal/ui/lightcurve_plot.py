@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 import panel as pn
+from bokeh.core.properties import value
 from bokeh.events import SelectionGeometry
 from bokeh.models import (
     BoxSelectTool,
@@ -45,6 +46,24 @@ _COLOUR_SIGNS = "●■▲◆★"
 _COLOUR_STYLES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 
 
+_FLUXES, _MAGNITUDES = ("flux", "fluxErr"), ("mag", "magErr")
+_NONE: NDArray[np.intp] = np.zeros(0, np.intp)
+
+type Place = tuple[int, str, bool]
+
+
+def _group(curves: Sequence[Photometry]) -> list[tuple[int, str, bool, NDArray[np.intp]]]:
+    """List number of the curve, band, whether they are flagged, and rows of the points that are drawn alike."""
+    groups = []
+    for which, curve in enumerate(curves):
+        for band in curve.bands:
+            for bad in (False, True):
+                chosen = np.flatnonzero((curve.band == band) & (curve.flag == bad))
+                if chosen.size:
+                    groups.append((which, band, bad, chosen))
+    return groups
+
+
 class LightCurvePlot:
     """Points of all bands with errors and limits, in time or phase, as flux or magnitude.
 
@@ -58,6 +77,8 @@ class LightCurvePlot:
         Called with the row of a clicked point of the first curve.
     on_brush
         Called with the rows of the first curve in a chosen range of time, and its ends in MJD.
+    places
+        Further kinds of points that later curves may have, as `places` of the plot before lists them.
     """
 
     def __init__(
@@ -66,8 +87,10 @@ class LightCurvePlot:
         dark: bool,
         on_pick: Callable[[int], None],
         on_brush: Callable[[list[int], float, float], None],
+        places: Collection[Place] = (),
     ) -> None:
         self._curves = curves
+        self._spare = [place for place in places if place[0] < len(curves)]
         self._dark = dark
         self._on_pick = on_pick
         self._on_brush = on_brush
@@ -78,10 +101,8 @@ class LightCurvePlot:
         self._renderers: list[list[Any]] = []
         self._colour_bases: list[ColumnDataSource] = []
         self._colour_drawn: list[ColumnDataSource] = []
-        times = np.concatenate([c.mjd[np.isfinite(c.mjd)] for c in curves]) if curves else np.zeros(0)
-        self._first, self._last = (float(times.min()), float(times.max())) if times.size else (0.0, 1.0)
-        self._span = max(self._last - self._first, 1e-6)
-        bands = sorted({b for c in curves for b in c.bands}, key=band_order)
+        self._set_times()
+        bands = self._list_bands()
         self.unit = pn.widgets.Select(name="Axis", options=["flux", "AB magnitude"], width=130)
         self.against = pn.widgets.Select(name="Against", options=["time", "phase"], width=100)
         self.period = pn.widgets.FloatInput(
@@ -133,14 +154,63 @@ class LightCurvePlot:
         self.period.value = round(period_day, 9)
         self.against.value = "phase"
 
-    def when_drawn(self, then: Callable[[], None]) -> None:
-        """Call something once the browser has laid out the plot: a choice that changes before is not drawn yet, and fails."""
+    @property
+    def places(self) -> list[Place]:
+        """Number of the curve, band, and whether they are flagged, of the points that the plot has a place for."""
+        return [group[:3] for group in self._groups]
 
-        def told(_attribute: str, _old: object, _new: object) -> None:
-            self._figure.remove_on_change("inner_width", told)
-            then()
+    def update(self, curves: Sequence[Photometry]) -> bool:
+        """Show other light curves in the same plot, if it has a place for all of their points; call `arrange` afterwards.
 
-        self._figure.on_change("inner_width", told)
+        Parameters
+        ----------
+        curves
+            What to draw instead of the ones before.
+
+        Returns
+        -------
+        bool
+            Whether it has; a new plot takes the browser ten times as long.
+        """
+        found = {group[:3]: group[3] for group in _group(curves)}
+        if len(curves) != len(self._curves) or not found.keys() <= set(self.places):
+            return False
+        self._curves = curves
+        self._set_times()
+        for n, (which, band, bad) in enumerate(self.places):
+            chosen = found.get((which, band, bad), _NONE)
+            self._groups[n] = (which, band, bad, chosen)
+            self._bases[n].data = dict(self._columns(which, chosen))
+            self._drawn[n].selected.indices = []
+        bands = self._list_bands()
+        self.bands.param.update(options=bands, value=list(bands))
+        self.epoch.value = round(self._first, 5)
+        self.fine.value = 0
+        self._figure.tags = [self._span]
+        self._fill_legend()
+        self._summary.object = self._summarise()
+        return True
+
+    def arrange(self) -> None:
+        """Put the points where the widgets say, as the browser's code does on every change that is made there."""
+        magnitudes, frequency = self.unit.value == "AB magnitude", self._frequency_per_day
+        folded = frequency > 0
+        ys = [np.zeros(0)]
+        for base, drawn, limits in zip(self._bases, self._drawn, self._limits, strict=True):
+            mjd, limit = np.asarray(base.data["mjd"]), np.asarray(base.data["limit"])
+            height, error = (np.asarray(base.data[n]) for n in (_MAGNITUDES if magnitudes else _FLUXES))
+            x = self._place(mjd)
+            y, spread = (np.tile(a, x.size // max(a.size, 1)) for a in (height, error))
+            drawn.data = {"x": x, "y": y, "lo": y - spread, "hi": y + spread}
+            faint = np.isfinite(limit) & magnitudes
+            lx = self._place(mjd[faint])
+            ly = np.tile(limit[faint], lx.size // max(int(faint.sum()), 1))
+            limits.data = {"x": lx, "y": ly, "text": ["↓"] * lx.size}
+            ys += [y[np.isfinite(y)], ly]
+        self._time_axis.axis_label = f"Phase (period {1 / frequency:#.8g} d)" if folded else "Time (MJD, TAI)"
+        self._figure.yaxis[0].axis_label = "AB magnitude" if magnitudes else "Flux density (nJy)"
+        self._utc.visible = not folded
+        self._set_ranges(np.concatenate(ys), magnitudes, folded)
 
     def mark(self, row: int) -> None:
         """Mark the point of a row of the first curve."""
@@ -164,12 +234,27 @@ class LightCurvePlot:
             pane = pn.pane.Bokeh(self.colour_figure, sizing_mode="stretch_width", height=200)
             self._lower.objects = [pane] if shown else []
 
-    def _place(self, mjd: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Place times as the browser's code does: as they are, or twice by phase."""
+    @property
+    def _frequency_per_day(self) -> float:
+        """With which the curve is folded; 0 if it is not."""
         period_day = self.period.value
         if self.against.value != "phase" or not period_day:
+            return 0.0
+        return max(1 / float(period_day) + float(self.fine.value or 0.0) / self._span, 0.0)
+
+    def _set_times(self) -> None:
+        times = np.concatenate([c.mjd[np.isfinite(c.mjd)] for c in self._curves] or [np.zeros(0)])
+        self._first, self._last = (float(times.min()), float(times.max())) if times.size else (0.0, 1.0)
+        self._span = max(self._last - self._first, 1e-6)
+
+    def _list_bands(self) -> list[str]:
+        return sorted({b for c in self._curves for b in c.bands}, key=band_order)
+
+    def _place(self, mjd: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Place times as the browser's code does: as they are, or twice by phase."""
+        frequency = self._frequency_per_day
+        if not frequency:
             return mjd
-        frequency = 1 / float(period_day) + float(self.fine.value or 0.0) / self._span
         phase = ((mjd - float(self.epoch.value or 0.0)) * frequency) % 1
         return np.concatenate([phase, phase + 1])
 
@@ -180,9 +265,10 @@ class LightCurvePlot:
         self._brush = BoxSelectTool(dimensions="width", persistent=True)
         plot.add_tools(self._brush)
         plot.on_event(SelectionGeometry, self._brushed)
+        plot.tags = [self._span]
+        plot.x_range, plot.y_range = Range1d(0, 1), Range1d(0, 1)
         self._add_points(plot)
-        self._set_ranges(plot)
-        utc = LinearAxis(axis_label="Date (UTC)", formatter=CustomJSTickFormatter(code=_UTC))
+        utc = self._utc = LinearAxis(axis_label="Date (UTC)", formatter=CustomJSTickFormatter(code=_UTC))
         for name in ("axis_label_text_color", "major_label_text_color", "axis_line_color", "major_tick_line_color",
                      "minor_tick_line_color", "axis_label_text_font_style", "major_label_text_font_size"):  # fmt: skip
             setattr(utc, name, getattr(plot.xaxis[0], name))
@@ -191,59 +277,59 @@ class LightCurvePlot:
         self._add_colours(plot)
         self._upper = pn.pane.Bokeh(plot, sizing_mode="stretch_width", height=420)
         self._connect(plot, utc)
-        first = self._curves[0]
-        summary = (
-            f"Light curve of {first.label}: {first.mjd.size} epochs in {', '.join(first.bands)}"
-            f"{' beside ' + ', '.join(c.label for c in self._curves[1:]) if len(self._curves) > 1 else ''}. "
-            "Arrows are limits of 3 standard deviations, hollow crossed points are flagged. "
-            "The table below holds the same numbers."
-        )
+        self.arrange()
+        self._summary = pn.pane.HTML(self._summarise(), sizing_mode="stretch_width")
         self._lower = pn.Column(sizing_mode="stretch_width", margin=0)
         return pn.Column(
             self._upper,
             self._lower,
-            pn.pane.HTML(f"<p class='soft' role='note'>{summary}</p>", sizing_mode="stretch_width"),
+            self._summary,
             sizing_mode="stretch_width",
         )
 
-    def _add_points(self, plot: figure) -> None:
-        items: list[LegendItem] = []
-        labels: list[str] = []
-        points = []
-        for which, curve in enumerate(self._curves):
-            for band in curve.bands:
-                for bad in (False, True):
-                    chosen = np.flatnonzero((curve.band == band) & (curve.flag == bad))
-                    if chosen.size:
-                        drawn = self._add_group(plot, which, band, bad, chosen)
-                        points.append(drawn[0])
-                        label = f"{band}, flagged" if bad else band
-                        label = f"{label} of {curve.label}" if which else label
-                        labels.append(f"{label} ({chosen.size})")
-                        items.append(LegendItem(label=labels[-1], renderers=drawn))
-        ink, surface = ("#e3e9f1", "#161e29") if self._dark else ("#1b2430", "#ffffff")
-        # A legend that is wider than the plot would widen the page.
-        longest = max(map(len, labels), default=1)
-        columns = min(max(100 // (longest + 6), 1), 8)
-        legend = Legend(
-            items=items, orientation="horizontal", ncols=columns, label_text_color=ink, border_line_color=None
+    def _summarise(self) -> str:
+        first, others = self._curves[0], [c.label for c in self._curves[1:]]
+        return (
+            f"<p class='soft' role='note'>Light curve of {first.label}: {first.mjd.size} epochs in {', '.join(first.bands)}"
+            f"{' beside ' + ', '.join(others) if others else ''}. "
+            "Arrows are limits of 3 standard deviations, hollow crossed points are flagged. "
+            "The table below holds the same numbers.</p>"
         )
-        legend.background_fill_color = surface
-        legend.click_policy = "hide"
-        plot.add_layout(legend, "above")
+
+    def _add_points(self, plot: figure) -> None:
+        groups = _group(self._curves)
+        groups += [(*place, _NONE) for place in self._spare if place not in {group[:3] for group in groups}]
+        points = [self._add_group(plot, *group)[0] for group in groups]
+        ink, surface = ("#e3e9f1", "#161e29") if self._dark else ("#1b2430", "#ffffff")
+        self._legend = Legend(orientation="horizontal", label_text_color=ink, border_line_color=None)
+        self._legend.background_fill_color = surface
+        self._legend.click_policy = "hide"
+        self._items = [LegendItem(renderers=renderers) for renderers in self._renderers]
+        self._legend.items = list(self._items)
+        self._fill_legend()
+        plot.add_layout(self._legend, "above")
         plot.add_tools(HoverTool(renderers=points, tooltips=[("x", "@x{0.00000}"), ("y", "@y{0.0000}")]))
 
-    def _add_group(
-        self, plot: figure, which: int, band: str, bad: bool, chosen: NDArray[np.intp]
-    ) -> list[Any]:
-        """Add the good or flagged points of one band of one curve; returns the renderers, the points first."""
+    def _fill_legend(self) -> None:
+        labels = []
+        for item, (which, band, bad, chosen) in zip(self._items, self._groups, strict=True):
+            label = f"{band}, flagged" if bad else band
+            label = f"{label} of {self._curves[which].label}" if which else label
+            labels.append(f"{label} ({chosen.size})")
+            item.label, item.visible = value(labels[-1]), chosen.size > 0
+        # A legend that is wider than the plot would widen the page.
+        longest = max(map(len, labels), default=1)
+        self._legend.ncols = min(max(100 // (longest + 6), 1), 8)
+
+    def _columns(self, which: int, chosen: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+        """Return what the browser's code draws from: fluxes, magnitudes and limits of some points of a curve."""
         curve = self._curves[which]
         mjd, flux, error = (a[chosen].astype(float) for a in (curve.mjd, curve.flux_njy, curve.error_njy))
         magnitude, spread = to_ab_magnitude(flux, error)
         limit = find_limits(flux, error)
         faint = np.isfinite(limit)
         magnitude[faint] = spread[faint] = np.nan
-        base = {
+        return {
             "mjd": mjd,
             "flux": flux,
             "fluxErr": error,
@@ -251,12 +337,17 @@ class LightCurvePlot:
             "magErr": spread,
             "limit": limit,
         }
-        drawn = ColumnDataSource({"x": mjd, "y": flux, "lo": flux - error, "hi": flux + error})
+
+    def _add_group(
+        self, plot: figure, which: int, band: str, bad: bool, chosen: NDArray[np.intp]
+    ) -> list[Any]:
+        """Add the good or flagged points of one band of one curve; returns the renderers, the points first."""
+        drawn = ColumnDataSource({"x": [], "y": [], "lo": [], "hi": []})
         limits = ColumnDataSource({"x": [], "y": [], "text": []})
         at = len(self._drawn)
         drawn.selected.on_change("indices", lambda _attribute, _old, new: self._selected(at, new))
         self._groups.append((which, band, bad, chosen))
-        self._bases.append(ColumnDataSource(base))
+        self._bases.append(ColumnDataSource(self._columns(which, chosen)))
         self._drawn.append(drawn)
         self._limits.append(limits)
         style = band_style(band, self._dark)
@@ -304,17 +395,16 @@ class LightCurvePlot:
             self._colour_bases.append(base)
             self._colour_drawn.append(drawn)
 
-    def _set_ranges(self, plot: figure) -> None:
-        """Set what the browser's code sets on every change, for the first look."""
-        flux = np.concatenate([c.flux_njy for c in self._curves])
-        finite = flux[np.isfinite(flux)]
-        low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 1.0)
+    def _set_ranges(self, ys: NDArray[np.float64], magnitudes: bool, folded: bool) -> None:
+        """Set what the browser's code sets on a change of the axes; one wild epoch does not hide the rest."""
+        x_range, y_range = self._figure.x_range, self._figure.y_range
+        low, high = (float(v) for v in np.percentile(ys, (1, 99))) if ys.size else (0.0, 1.0)
         pad = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
+        start, end = (high + pad, low - pad) if magnitudes else (low - pad, high + pad)
+        y_range.update(start=start, end=end)
         margin = 0.03 * (self._last - self._first) or 1.0
-        plot.x_range = Range1d(self._first - margin, self._last + margin)
-        plot.y_range = Range1d(float(low - pad), float(high + pad))
-        plot.xaxis.axis_label = "Time (MJD, TAI)"
-        plot.yaxis.axis_label = "Flux density (nJy)"
+        start, end = (-0.05, 2.05) if folded else (self._first - margin, self._last + margin)
+        x_range.update(start=start, end=end)
 
     def _connect(self, plot: figure, utc: LinearAxis) -> None:
         arguments: dict[str, Any] = {
@@ -324,7 +414,6 @@ class LightCurvePlot:
             "colour_bases": self._colour_bases,
             "colour_drawn": self._colour_drawn,
             "plot": plot,
-            "span": self._span,
             "xaxis": self._time_axis,
             "yaxis": plot.yaxis[0],
             "utc": utc,

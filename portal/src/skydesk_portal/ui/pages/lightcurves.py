@@ -53,6 +53,7 @@ class _Page:
         self.curve: LightCurve | None = None
         self.others: list[LightCurve] = []
         self.plot: LightCurvePlot | None = None
+        self.drawn = False
         self.picked_row: int | None = None
         self.asked = 0
         self.brushed: tuple[float, float] | None = None
@@ -89,6 +90,7 @@ class _Page:
             pn.pane.HTML("", sizing_mode="stretch_width") for _ in range(3)
         )
         self.drawing = pn.Column(sizing_mode="stretch_width", margin=0)
+        self.choices = pn.FlexBox()
         self.table = ResultTable(self.pick_row)
         self.colour_table = ResultTable()
         self.colour_place = pn.Column(sizing_mode="stretch_width", margin=0)
@@ -174,8 +176,6 @@ class _Page:
         if not text:
             self.message.objects = [notice("Type an object ID or a position.")]
             return
-        if self.wanted is None:
-            self.wanted = self.view()
         await self.load(text, self.kind.value)
 
     async def load(self, text: str, kind: str) -> None:
@@ -196,8 +196,9 @@ class _Page:
         if mine != self.asked:
             # Something else was asked for meanwhile: what was asked for last is shown.
             return
-        self.message.objects = []
-        self.present(curve, others)
+        with pn.io.hold():
+            self.message.objects = []
+            self.present(curve, others)
 
     def _read(self, text: str, kind: str, compare: str) -> tuple[LightCurve, list[LightCurve]]:
         who, release = self.request.identity, self.release.value
@@ -249,8 +250,28 @@ class _Page:
             return
         view = self.wanted or self.view()
         self.wanted = None
-        plot = self.plot = LightCurvePlot(self.list_curves(), self.request.dark, self.pick, self.brush)
+        self.drawn = False
+        curves, plot = self.list_curves(), self.plot
+        is_new = plot is None or not plot.update(curves)
+        if plot is None or is_new:
+            places = plot.places if plot is not None else ()
+            plot = self.plot = LightCurvePlot(curves, self.request.dark, self.pick, self.brush, places)
         pairs = list_pairs(curve.bands) if curve.flux_kind in ("direct", "science") else []
+        self._choose(plot, view)
+        self.colours.param.update(options=pairs, value=[p for p in view.colours if p in pairs])
+        plot.arrange()
+        self.show_colours()
+        self._place(plot, is_new, bool(pairs))
+        self.drawn = True
+        self.note_view()
+        if view.range_mjd is not None:
+            mjd = curve.array("mjd")
+            inside = np.flatnonzero((mjd >= view.range_mjd[0]) & (mjd <= view.range_mjd[1]))
+            self.brush([int(n) for n in inside], *view.range_mjd)
+
+    @staticmethod
+    def _choose(plot: LightCurvePlot, view: LightCurveView) -> None:
+        """Set the plot's widgets."""
         if view.period_day is not None:
             plot.period.value = view.period_day
         if view.epoch_mjd is not None:
@@ -258,35 +279,31 @@ class _Page:
         if view.bands is not None and (bands := [b for b in plot.bands.options if b in view.bands]):
             plot.bands.value = bands
         plot.show_flagged = view.flagged
-        self.colours.param.update(options=pairs, value=[p for p in view.colours if p in pairs])
-        choices = pn.FlexBox(
-            *plot.choices, *([self.colours, self.bin_day] if pairs else []), align_items="end",
-            sizing_mode="stretch_width",
-        )  # fmt: skip
-        self.show_colours()
+        plot.unit.value = "AB magnitude" if view.magnitudes else "flux"
+        plot.against.value = "phase" if view.folded else "time"
+
+    def _place(self, plot: LightCurvePlot, is_new: bool, has_colours: bool) -> None:
+        """Put the plot and what changes it on the page."""
+        choices = [*plot.choices, *([self.colours, self.bin_day] if has_colours else [])]
+        if not is_new:
+            if len(self.choices.objects) != len(choices):
+                self.choices.objects = choices
+            return
+        self.choices = pn.FlexBox(*choices, align_items="end", sizing_mode="stretch_width")
         # Bokeh's models are complete before the page takes them up: later changes need the document's lock.
         controls = pn.FlexBox(*plot.controls, align_items="end", sizing_mode="stretch_width")
-        self.drawing.objects = [controls, choices, plot.view]
+        self.drawing.objects = [controls, self.choices, plot.view]
         for widget in (plot.unit, plot.against, plot.period, plot.epoch, plot.bands, plot.flagged):
             widget.param.watch(self.note_view, "value")
-        if view.magnitudes or view.folded:
-            # The browser's own code draws magnitudes and phases.
-            plot.when_drawn(partial(self._restore_axes, plot, view))
-        else:
-            self.note_view()
-        if view.range_mjd is not None:
-            mjd = curve.array("mjd")
-            inside = np.flatnonzero((mjd >= view.range_mjd[0]) & (mjd <= view.range_mjd[1]))
-            self.brush([int(n) for n in inside], *view.range_mjd)
 
-    def _restore_axes(self, plot: LightCurvePlot, view: LightCurveView) -> None:
-        if plot is not self.plot:
-            return
-        if view.magnitudes:
-            plot.unit.value = "AB magnitude"
-        if view.folded:
-            plot.against.value = "phase"
-        self.note_view()
+    def on_return(self, _event: Any) -> None:
+        """Arrange the points after the connection was away: the browser may have been given the plot anew."""
+        if self.plot is not None:
+            self.plot.arrange()
+            if pn.state.location:
+                # What was last written into the address may not have arrived, and the same once more would not be sent.
+                pn.state.location.search = ""
+            self.note_view()
 
     def view(self) -> LightCurveView:
         """Return what the page shows."""
@@ -315,7 +332,7 @@ class _Page:
     def note_view(self, _event: Any = None) -> None:
         """Write the view into the address and into the code."""
         curve, plot = self.curve, self.plot
-        if curve is None or plot is None:
+        if curve is None or plot is None or not self.drawn:
             return
         view = self.view()
         if pn.state.location:
@@ -458,6 +475,8 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
     if not releases:
         return no_release()
     page = _Page(services, request, releases)
+    if pn.state.curdoc:
+        pn.state.curdoc.on_event("client_reconnected", page.on_return)
     bar = pn.FlexBox(
         page.release,
         page.target,

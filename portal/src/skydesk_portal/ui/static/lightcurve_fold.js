@@ -1,5 +1,6 @@
 // Draws the points of a light curve in time or phase, as flux or magnitude. Runs on every change of a widget and while the period
 // is dragged; nothing is asked of the server. The y range covers 98 % of the points so that one wild epoch does not hide the rest.
+const span = plot.tags[0];
 if (cb_obj.event_name) {
   // Dragging sideways over the folded curve changes the frequency so that the last epochs follow the pointer.
   if (drag.value !== 'changes the period' || against.value !== 'phase' || !(period.value > 0)) return;
