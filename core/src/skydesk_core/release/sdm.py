@@ -1,6 +1,7 @@
 """Published tables against the Rubin Science Data Model: which columns, with which types, units and words.
 
-A table is published under its SDM name. Columns keep the definition of DP1 (where DP1 has them) or of DP2.
+A table is published under its SDM name. Columns keep the definition of DP1 (where DP1 has them) or of DP2,
+those of SSObject and SSSource that of DP2 (where DP2 has them) or of DP1.
 A camera whose band is not one of Rubin's six takes the definition of the r band with its own band's name.
 """
 
@@ -22,6 +23,7 @@ __all__ = [
     "conform_table",
     "define_extra_table",
     "link_tables",
+    "make_mpcorb",
 ]
 
 SDM_TABLES = (
@@ -31,6 +33,10 @@ SDM_TABLES = (
     "DiaObject",
     "DiaSource",
     "ForcedSourceOnDiaObject",
+    "SSObject",
+    "SSSource",
+    "mpc_orbits",
+    "MPCORB",
     "CoaddPatches",
     "Visit",
     "CcdVisit",
@@ -150,8 +156,12 @@ def _find_definition(name: str, definitions: Mapping[str, Any], bands: Sequence[
 
 @functools.cache
 def _definitions(table: str) -> tuple[Any, dict[str, Any]]:
-    """Return the felis table (DP1 before DP2) and its columns, DP1's first, then those only DP2 has."""
-    found = [load_schema(resource)[table] for resource in ("dp1", "dp2") if table in load_schema(resource)]
+    """Return the felis table (DP1 before DP2) and its columns, DP1's first, then those only DP2 has.
+
+    The tables of small bodies take DP2's first: DP1's are a draft that has few columns and no UCDs.
+    """
+    order = ("dp2", "dp1") if table in ("SSObject", "SSSource") else ("dp1", "dp2")
+    found = [load_schema(resource)[table] for resource in order if table in load_schema(resource)]
     if not found:
         raise DataError(f"table {table} is not in the Rubin Science Data Model")
     columns: dict[str, Any] = {}
@@ -491,3 +501,23 @@ def from_numpy(columns: Mapping[str, Any], units: Mapping[str, str] | None = Non
         for n, a in zip(columns, arrays, strict=True)
     ]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+_MPCORB = {
+    "mpcDesignation": "packed_primary_provisional_designation",
+    "ssObjectId": "ssObjectId",
+    "q": "q",
+    "e": "e",
+    "incl": "i",
+    "node": "node",
+    "peri": "argperi",
+    "t_p": "peri_time",
+    "epoch": "epoch_mjd",
+    "mpcH": "h",
+}
+
+
+def make_mpcorb(orbits: pa.Table) -> pa.Table:
+    """Make DP1's table MPCORB of a catalog with the columns of DP2's ``mpc_orbits`` and ``ssObjectId``."""
+    chosen = {new: old for new, old in _MPCORB.items() if old in orbits.column_names}
+    return orbits.select(list(chosen.values())).rename_columns(list(chosen))
