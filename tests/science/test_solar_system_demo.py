@@ -43,7 +43,7 @@ def test_tables_are_related_and_bodies_are_no_objects(tables) -> None:
         "LEFT JOIN SSObject o ON o.ssObjectId = s.ssObjectId LEFT JOIN MPCORB m ON m.ssObjectId = s.ssObjectId "
         "LEFT JOIN mpc_orbits p ON p.designation = s.designation "
         "WHERE d.ssObjectId IS DISTINCT FROM s.ssObjectId OR o.ssObjectId IS NULL OR m.q IS NULL OR p.q <> m.q "
-        "OR d.diaObjectId <> 0"
+        "OR d.diaObjectId IS NOT NULL"
     ).fetchone()[0]
     linked, sources = tables.execute(
         "SELECT (SELECT count(*) FROM DiaSource WHERE ssObjectId > 0), (SELECT count(*) FROM SSSource)"

@@ -32,6 +32,8 @@ export interface ViewState {
   others?: string[];
   layout?: string;
   sources?: string;
+  /** Moving object whose track is drawn, or all. */
+  moving?: string;
 }
 
 function number(text: string | null): number | undefined {
@@ -65,7 +67,7 @@ export function parseState(query: string): ViewState {
   if (masks) state.masks = masks.split(",").filter((m) => m !== "");
   const colours = (q.get("mc") ?? "").split(",").map((part) => part.split(":")).filter(([name, colour]) => name && /^[0-9a-f]{6}$/.test(colour ?? ""));
   if (colours.length > 0) state.maskColours = Object.fromEntries(colours.map(([name, colour]) => [name ?? "", `#${colour}`]));
-  const texts = { sources: "src", grid: "g", plane: "p", layout: "lay" } as const;
+  const texts = { sources: "src", moving: "moving", grid: "g", plane: "p", layout: "lay" } as const;
   for (const [key, name] of Object.entries(texts) as [keyof typeof texts, string][]) {
     const value = q.get(name);
     if (value) state[key] = value;
@@ -79,7 +81,7 @@ export function parseState(query: string): ViewState {
 const RANGES = [
   ["gamma", "gam", 0.1, 10], ["bias", "b", -1, 2], ["contrast", "k", 0.05, 20], ["rotation", "rot", -360, 360], ["opacity", "mo", 0, 1],
 ] as const;
-const OWN = ["ra", "dec", "x", "y", "r", "s", "lo", "hi", "c", "inv", "flip", "m", "mc", "src", "g", "p", "lay", "with", ...RANGES.map(([, name]) => name)];
+const OWN = ["ra", "dec", "x", "y", "r", "s", "lo", "hi", "c", "inv", "flip", "m", "mc", "src", "moving", "g", "p", "lay", "with", ...RANGES.map(([, name]) => name)];
 
 /** Write a view into the query of an address, keeping the fields that are not the view's. */
 export function formatState(state: ViewState, query: string): string {
@@ -105,6 +107,7 @@ export function formatState(state: ViewState, query: string): string {
   const colours = Object.entries(state.maskColours ?? {});
   if (colours.length > 0) q.set("mc", colours.map(([name, colour]) => `${name}:${colour.slice(1)}`).join(","));
   if (state.sources) q.set("src", state.sources);
+  if (state.moving) q.set("moving", state.moving);
   if (state.grid) q.set("g", state.grid);
   if (state.plane) q.set("p", state.plane);
   if (state.others && state.others.length > 0) q.set("with", state.others.join(","));

@@ -190,6 +190,7 @@ export class Workspace implements Host {
     this.element.setAttribute("data-image", meta.dataset_id);
     this.moved();
     void this.nameAmplifiers(meta);
+    void this.overlays.loadOrbits();
     await this.loadSources(target);
     if (state?.plane) {
       const { low, high } = this.view.display;
@@ -273,6 +274,7 @@ export class Workspace implements Host {
     if (state.opacity !== undefined) this.masks.opacity = state.opacity;
     for (const [name, colour] of Object.entries(state.maskColours ?? {})) this.masks.colours.set(name, colour);
     if (state.sources) this.wantedTable = state.sources;
+    if (state.moving) this.pane.orbits.wanted = state.moving;
     const frame = FRAMES.find((f) => f === state.grid);
     if (frame) this.pane.grid.frame = frame;
     this.view.restore(state);
@@ -424,6 +426,7 @@ export class Workspace implements Host {
     if (this.masks.shown.size > 0) Object.assign(state, { masks: [...this.masks.shown], opacity: this.masks.opacity, maskColours: Object.fromEntries(this.masks.colours) });
     if (this.sourceTable) state.sources = this.sourceTable;
     if (first.grid.frame) state.grid = first.grid.frame;
+    if (first.orbits.wanted) state.moving = first.orbits.wanted;
     if (this.pane === first) {
       const plane = this.compare.format();
       if (plane) state.plane = plane;

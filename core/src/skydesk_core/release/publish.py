@@ -18,7 +18,7 @@ from skydesk_core.release.manifest import check_release_name
 from skydesk_core.release.obscore import IMAGE_TYPES
 from skydesk_core.release.opened import Release
 from skydesk_core.release.provenance import trace_provenance
-from skydesk_core.release.sdm import from_numpy, make_mpcorb
+from skydesk_core.release.sdm import clear_absent_keys, from_numpy, make_mpcorb
 from skydesk_core.release.writer import Progress, ReleaseBuilder
 
 if TYPE_CHECKING:
@@ -402,10 +402,12 @@ def _add_tables(builder: ReleaseBuilder, source: _Source, refs: Mapping[str, Seq
         builder.report(f"table {sdm_name}", 0.2 + 0.3 * number / len(tables))
         table = _read_tables(source.butler, [r for t in types for r in refs.get(t, ())])
         if table is not None:
-            builder.add_table(sdm_name, table)
+            builder.add_table(sdm_name, clear_absent_keys(table) if sdm_name == "DiaSource" else table)
     orbits = _read_tables(source.butler, refs.get("mpc_orbits", ()))
     if orbits is not None:
-        builder.add_table("MPCORB", make_mpcorb(orbits))
+        bodies = _read_tables(source.butler, refs.get("ss_object", ()))
+        observed = [] if bodies is None else bodies["ssObjectId"].to_pylist()
+        builder.add_table("MPCORB", make_mpcorb(orbits, observed))
     patches = _coadd_patches(refs.get("deep_coadd", ()))
     if patches is not None:
         builder.add_table("CoaddPatches", patches)

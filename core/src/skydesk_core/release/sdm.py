@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from skydesk_core.release.model import ColumnInfo, ForeignKeyInfo, TableInfo
 
 __all__ = [
     "SDM_TABLES",
+    "clear_absent_keys",
     "conform_table",
     "define_extra_table",
     "link_tables",
@@ -517,7 +518,35 @@ _MPCORB = {
 }
 
 
-def make_mpcorb(orbits: pa.Table) -> pa.Table:
-    """Make DP1's table MPCORB of a catalog with the columns of DP2's ``mpc_orbits`` and ``ssObjectId``."""
+def make_mpcorb(orbits: pa.Table, observed: Iterable[int]) -> pa.Table:
+    """Make DP1's table MPCORB of a catalog with the columns of DP2's ``mpc_orbits`` and ``ssObjectId``.
+
+    Parameters
+    ----------
+    orbits
+        The catalog.
+    observed
+        The ``ssObjectId`` of what the release has observed; the others get NULL, as the SDM says.
+    """
+    import pyarrow.compute as pc
+
     chosen = {new: old for new, old in _MPCORB.items() if old in orbits.column_names}
-    return orbits.select(list(chosen.values())).rename_columns(list(chosen))
+    table = orbits.select(list(chosen.values())).rename_columns(list(chosen))
+    place = table.column_names.index("ssObjectId")
+    ids = table["ssObjectId"]
+    seen = pc.is_in(ids, value_set=pa.array(sorted(observed), ids.type))
+    return table.set_column(
+        place, table.schema.field(place), pc.if_else(seen, ids, pa.scalar(None, ids.type))
+    )
+
+
+def clear_absent_keys(sources: pa.Table) -> pa.Table:
+    """Turn the ``diaObjectId`` 0 of DIASources that belong to no DIAObject into NULL."""
+    import pyarrow.compute as pc
+
+    if "diaObjectId" not in sources.column_names:
+        return sources
+    place = sources.column_names.index("diaObjectId")
+    found = sources["diaObjectId"]
+    found = pc.if_else(pc.equal(found, 0), pa.scalar(None, found.type), found)
+    return sources.set_column(place, sources.schema.field(place), found)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.files import FilesService
     from skydesk_portal.services.tap import QueryResult
 
-__all__ = ["ID_COLUMNS", "ImageRow", "ImageService", "Tile", "contains_position"]
+__all__ = ["ID_COLUMNS", "ImageRow", "ImageService", "Tile", "contains_position", "sky_to_pixel"]
 
 ID_COLUMNS = {
     "Object": "objectId",
@@ -501,7 +501,7 @@ class ImageService:
         fluxes = rows.column(3).to_numpy(zero_copy_only=False) if flux else np.full(rows.num_rows, np.nan)
         return _pack(
             rows.column(0).to_numpy(zero_copy_only=False),
-            *_sky_to_pixel(
+            *sky_to_pixel(
                 pyramid.wcs_fit,
                 rows.column(1).to_numpy(zero_copy_only=False),
                 rows.column(2).to_numpy(zero_copy_only=False),
@@ -572,7 +572,7 @@ def _polygon(pyramid: Pyramid | FocalPlane) -> str:
     return "POLYGON(" + ", ".join(f"{a:.8f}, {d:.8f}" for a, d in zip(ra, dec, strict=True)) + ")"
 
 
-def _sky_to_pixel(
+def sky_to_pixel(
     fit: dict[str, Any], ra_deg: Any, dec_deg: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Evaluate the inverse polynomial of an image's WCS (exact to the ``max_error_px`` it states)."""
