@@ -7,6 +7,7 @@ from astropy.coordinates import EarthLocation, SkyCoord, get_body_barycentric_po
 from astropy.table import Table
 from astropy.time import Time
 from astropy.utils import iers
+from click.testing import CliRunner
 from scipy.integrate import solve_ivp
 
 from skydesk_core.algorithms.orbits import (
@@ -32,8 +33,10 @@ from skydesk_core.algorithms.solarsystem import (
     predict_near,
     tisserand_jupiter,
 )
+from skydesk_core.commands import orbits as orbits_command
 from skydesk_core.errors import DataError
 from skydesk_core.orbitcat import read_orbit_file
+from skydesk_core.repo import open_repo
 from skydesk_core.tasks.association import AssociateDiaSourceTask
 from skydesk_core.tasks.solarsystem import AssociateSolarSystemSourceTask, ConsolidateSsTablesTask
 
@@ -354,3 +357,18 @@ def test_bad_orbit_files_are_refused(tmp_path, text: str, says: str) -> None:
     path.write_text(text, "utf-8")
     with pytest.raises(DataError, match=says):
         read_orbit_file(path)
+
+
+def test_a_loaded_catalog_replaces_the_one_before(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SKYDESK_HOME", str(tmp_path / "home"))
+    head = "designation,q,e,i,node,argperi,peri_time,h\n"
+    for count in (3, 2):
+        rows = "".join(f"2025 A{k},1.9,0.1,5,10,20,61000,18\n" for k in range(count))
+        path = tmp_path / f"{count}.csv"
+        path.write_text(head + rows, "utf-8")
+        done = CliRunner().invoke(orbits_command, ["load", str(path)], catch_exceptions=False)
+        assert done.output == f"{count} known orbits\n"
+    with open_repo(tmp_path / "home" / "butler", collections=["refcats"]) as butler:
+        table = butler.get("mpc_orbits")
+    assert table["designation"].tolist() == ["2025 A0", "2025 A1"]
+    assert str(table["q"].unit) == "AU"

@@ -17,14 +17,14 @@ type Epoch = dict[str, Any]
 """One row of a light curve."""
 
 _STYLE = (
-    "<style>.stamps{display:flex;flex-wrap:wrap;gap:10px;margin:6px 0}.stamps figure{margin:0;width:180px}"
-    ".stamps a{display:block;position:relative;line-height:0}"
-    ".stamps img{width:180px;height:180px;object-fit:contain;background:#000;border-radius:4px;image-rendering:pixelated}"
-    ".stamps a::after{content:'';position:absolute;left:50%;top:50%;width:26px;height:26px;margin:-14px 0 0 -14px;"
+    "<style>.epochs{display:flex;flex-wrap:wrap;gap:10px;margin:6px 0}.epochs figure{margin:0;width:180px}"
+    ".epochs a{display:block;position:relative;line-height:0}"
+    ".epochs img{width:180px;height:180px;object-fit:contain;background:#000;border-radius:4px;image-rendering:pixelated}"
+    ".epochs a::after{content:'';position:absolute;left:50%;top:50%;width:26px;height:26px;margin:-14px 0 0 -14px;"
     "border:1.5px solid #ffb000;border-radius:50%}"
-    ".stamps .none{width:180px;height:180px;display:flex;align-items:center;justify-content:center;text-align:center;"
+    ".epochs .none{width:180px;height:180px;display:flex;align-items:center;justify-content:center;text-align:center;"
     "border:1px dashed currentColor;border-radius:4px;box-sizing:border-box;padding:8px}"
-    ".stamps figcaption{font-size:12px;line-height:1.35;margin-top:3px}</style>"
+    ".epochs figcaption{font-size:12px;line-height:1.35;margin-top:3px}</style>"
 )
 
 
@@ -78,7 +78,7 @@ def render_triplet(curve: LightCurve, epoch: Epoch, stamps: dict[str, str], size
         Width of a stamp.
     """
     parts = [_stamp(curve, epoch, kind, stamps.get(kind), size_arcsec, kind) for kind in STAMPS]
-    return f"{_STYLE}<div class='stamps' data-stamps='triplet'>{''.join(parts)}</div>"
+    return f"{_STYLE}<div class='epochs' data-stamps='triplet'>{''.join(parts)}</div>"
 
 
 def render_strip(
@@ -110,4 +110,4 @@ def render_strip(
         for epoch, stamps in epochs
     ]  # fmt: skip
     more = f"<p class='soft'>{left_out} more epochs lie in this range.</p>" if left_out else ""
-    return f"{_STYLE}<div class='stamps' data-stamps='strip'>{''.join(parts)}</div>{more}"
+    return f"{_STYLE}<div class='epochs' data-stamps='strip'>{''.join(parts)}</div>{more}"
