@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from skydesk_core.algorithms.orbits import Ephemeris, Orbits, locate_observer, predict
-from skydesk_core.algorithms.phasecurve import reduced_magnitude_hg, reduced_magnitude_hg12
-from skydesk_core.algorithms.solarsystem import predict_near
+from skydesk_core.smallbodies import (
+    Ephemeris,
+    Orbits,
+    locate_observer,
+    predict,
+    predict_near,
+    reduced_magnitude_hg,
+    reduced_magnitude_hg12,
+)
 from skydesk_portal.pipeline.errors import core_errors
 
 if TYPE_CHECKING:

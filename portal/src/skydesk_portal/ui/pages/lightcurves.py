@@ -64,7 +64,7 @@ class _Page:
         first = self.wanted.release if self.wanted.release in releases else releases[0]
         self.release = pn.widgets.Select(name="Release", options=releases, value=first, width=130)
         self.target = pn.widgets.TextInput(
-            name="Object ID, designation or position (RA Dec)", placeholder="53.13 -28.10", width=270
+            name="Object ID or position (RA Dec)", placeholder="53.13 -28.10", width=270
         )
         self.kind = pn.widgets.Select(
             name="Objects", options={"on coadds": "Object", "on differences": "DiaObject", "moving": "SSObject"},
