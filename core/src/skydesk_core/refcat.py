@@ -16,7 +16,13 @@ from lsst.sphgeom import HtmPixelization, LonLat, UnitVector3d
 from skydesk_core.errors import DataError, UsageError
 from skydesk_core.repo import register_chain
 
-__all__ = ["HTM_LEVEL", "check_catalog_name", "load_reference_table", "read_reference_file"]
+__all__ = [
+    "HTM_LEVEL",
+    "check_catalog_name",
+    "load_reference_table",
+    "read_reference_file",
+    "read_table_file",
+]
 
 HTM_LEVEL = 7
 """Level of the shards' triangular mesh, about 0.3 square degrees each."""
@@ -32,7 +38,14 @@ _POSITIONS = (
 _MAGNITUDE = re.compile(r"(?:(?P<before>\w+)_mag|mag_(?P<after>\w+))$")
 
 
-def _read_table(path: Path) -> Table:
+def read_table_file(path: Path) -> Table:
+    """Read a table from CSV, ECSV, FITS or parquet, whatever its columns.
+
+    Raises
+    ------
+    DataError
+        If there is no such file or it cannot be read.
+    """
     name = path.name.lower()
     if not path.is_file():
         raise DataError(f"{path}: no such file")
@@ -117,7 +130,7 @@ def read_reference_file(path: Path | str, band: str = "vt") -> Table:
         If the file cannot be read, a column is missing or holds what it must not; names file and column.
     """
     path = Path(path)
-    table = _read_table(path)
+    table = read_table_file(path)
     pair = next((p for p in _POSITIONS if all(c in table.colnames for c in p)), None)
     if pair is None:
         half = next((p for p in _POSITIONS if any(c in table.colnames for c in p)), ("ra", "dec"))

@@ -38,6 +38,8 @@ DATASET_TYPES: dict[str, tuple[tuple[str, ...], str, bool]] = {
     "truth_variable": (("skymap", "tract"), "ArrowAstropy", False),
     "truth_source": (("instrument",), "ArrowAstropy", False),
     "truth_dia": (("instrument",), "ArrowAstropy", False),
+    "truth_orbit": (("instrument",), "ArrowAstropy", False),
+    "mpc_orbits": ((), "ArrowAstropy", False),
 }
 """Dataset types that are not made by a pipeline: dimensions, storage class, whether they are calibrations."""
 

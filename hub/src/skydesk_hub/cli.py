@@ -26,6 +26,7 @@ HELP_LINES = {
     "group": "Put people into groups, list and remove them.",
     "ingest": "Take raw exposures into the working repository.",
     "metrics": "Show the quality figures of a release.",
+    "orbits": "Load known orbits.",
     "publish": "Publish a collection as a release.",
     "refcat": "Load reference catalogs.",
     "release": "List, check or remove releases.",

@@ -4,6 +4,7 @@ import { make } from "./dom.ts";
 import { Furniture } from "./furniture.ts";
 import { SkyGrid } from "./grid.ts";
 import { MocPainter } from "./moc.ts";
+import { OrbitPainter } from "./orbits.ts";
 import { Overlay, label, strokeTwice, type Painter } from "./overlay.ts";
 import { ImageView, type ViewEvents } from "./view.ts";
 
@@ -30,6 +31,7 @@ export class Pane {
   readonly view: ImageView;
   readonly grid = new SkyGrid();
   readonly moc = new MocPainter();
+  readonly orbits = new OrbitPainter();
   readonly furniture = new Furniture();
   readonly overlay: Overlay;
   private readonly caption = make("div", { class: "caption", hidden: "" });
@@ -38,7 +40,7 @@ export class Pane {
     this.map = make("div", { class: "map", tabindex: "0", role: "application", "aria-label": label });
     this.element = make("div", { class: "pane" }, this.map);
     this.view = new ImageView(this.map, events);
-    this.overlay = new Overlay(this.view, [paintDetectors, this.moc.paint, this.grid.paint, ...painters]);
+    this.overlay = new Overlay(this.view, [paintDetectors, this.moc.paint, this.grid.paint, this.orbits.paint, ...painters]);
     this.element.append(this.overlay.element, this.furniture.element, this.caption);
   }
 

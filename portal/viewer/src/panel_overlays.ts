@@ -1,8 +1,9 @@
-/** The panel for what lies over the image: coordinate grid, sources, regions of DS9, coverage maps. */
+/** The panel for what lies over the image: coordinate grid, sources, moving objects, regions of DS9, coverage maps. */
 
 import { button, choice, make, numberField, saveFile, setControl, slider, tick } from "./dom.ts";
 import { CORNERS, type Corner } from "./overlaystate.ts";
 import { parseMocFits, parseMocText, skyFraction } from "./moc.ts";
+import { EVERY, fetchTracks, placeBodies, type Tracks } from "./orbits.ts";
 import type { Host, Panel } from "./panels.ts";
 import { formatDs9, parseDs9, type Region } from "./regions.ts";
 import { FRAMES, type Frame } from "./skyframes.ts";
@@ -12,13 +13,15 @@ import type { Toolbox } from "./tools.ts";
 /** Overlays and their files. */
 export class OverlayPanel implements Panel {
   readonly name = "Overlays";
-  readonly help = "Grid, sources, regions, coverage (G switches the grid)";
+  readonly help = "Grid, sources, moving objects, regions, coverage (G switches the grid)";
   readonly element: HTMLElement;
   private readonly host: Host;
   private readonly toolbox: Toolbox;
   private readonly grids: Record<Frame, HTMLElement>;
   private readonly corner: HTMLElement;
   private readonly style: Record<"colour" | "size" | "symbol" | "opacity", HTMLElement>;
+  private readonly orbitTick: HTMLElement;
+  private readonly orbitList = make("div", { class: "rows", role: "status", "aria-label": "Known moving objects on the image" });
   private readonly report = make("p", { class: "hint", role: "status" });
   private readonly text = make("textarea", { rows: 4, "aria-label": "Regions in DS9's form", placeholder: "icrs\ncircle(53.13, -28.10, 5\")" });
 
@@ -28,6 +31,7 @@ export class OverlayPanel implements Panel {
     const grid = (frame: Frame): HTMLElement => tick(`${frame} grid`, false, (on) => this.setGrids(FRAMES.filter((f) => (f === frame ? on : host.pane.grid.frames.includes(f)))));
     this.grids = { ICRS: grid("ICRS"), galactic: grid("galactic"), ecliptic: grid("ecliptic") };
     this.corner = choice("Compass and scale", CORNERS, "bottom left", (v) => this.setCorner(v as Corner));
+    this.orbitTick = tick("Known moving objects", false, (on) => this.setOrbits(on ? EVERY : ""));
     const { style } = host.view.sourceLayer;
     const restyle = (part: Partial<typeof style>): void => {
       Object.assign(host.view.sourceLayer.style, part);
@@ -47,6 +51,7 @@ export class OverlayPanel implements Panel {
       make("strong", {}, "Sources"), this.style.colour, this.style.symbol, this.style.size, this.style.opacity,
       numberField("Brighter than (mag)", "", (faintest) => restyle({ faintest })), numberField("Fainter than (mag)", "", (brightest) => restyle({ brightest })),
       button("All magnitudes", "Show the sources of all magnitudes", () => restyle({ faintest: Infinity, brightest: -Infinity })),
+      make("strong", {}, "Moving objects"), this.orbitTick, this.orbitList,
       make("strong", {}, "Regions (DS9)"), this.text,
       make("div", { class: "line" }, button("Draw", "Draw the regions of the text", () => this.addRegions(this.text.value)), ds9,
         button("Save", "Save all regions as a DS9 file", () => this.save())),
@@ -58,6 +63,46 @@ export class OverlayPanel implements Panel {
     setControl(this.corner, this.host.pane.furniture.corner);
     const { style } = this.host.view.sourceLayer;
     for (const key of ["colour", "size", "symbol", "opacity"] as const) setControl(this.style[key], style[key]);
+    setControl(this.orbitTick, this.host.pane.orbits.wanted !== "");
+  }
+
+  private setOrbits(wanted: string): void {
+    this.host.pane.orbits.wanted = wanted;
+    void this.loadOrbits();
+  }
+
+  /** Read and draw the tracks that the active image wants. */
+  async loadOrbits(): Promise<void> {
+    const { pane, meta, base } = this.host;
+    const { orbits, element } = pane;
+    orbits.tracks = null;
+    element.removeAttribute("data-orbits");
+    this.orbitList.replaceChildren();
+    if (orbits.wanted !== "" && meta) {
+      const { wanted } = orbits;
+      try {
+        const tracks = await fetchTracks(base, meta, wanted);
+        if (this.host.meta !== meta || orbits.wanted !== wanted) return;
+        orbits.tracks = tracks;
+        this.tellOrbits(tracks, meta.release);
+        const places = meta.wcs ? placeBodies(tracks, meta.wcs) : [];
+        element.setAttribute("data-orbits", places.map((p) => `${p.name}:${p.x.toFixed(2)},${p.y.toFixed(2)}`).join(" "));
+      } catch (error) {
+        this.orbitList.replaceChildren(make("p", { class: "hint" }, `Not available: ${(error as Error).message}.`));
+        this.host.say(`Moving objects are not available: ${(error as Error).message}.`, 6000);
+      }
+    }
+    this.refresh();
+    this.host.changed();
+  }
+
+  /** The same as the drawing in words, with links to the light curves. */
+  private tellOrbits(tracks: Tracks, release: string): void {
+    const words = tracks.bodies.map((body) => make("p", {},
+      body.id ? make("a", { href: `${this.host.base}/lightcurves?release=${encodeURIComponent(release)}&ssobject=${body.id}` }, body.name) : body.name,
+      ` RA ${body.ra.toFixed(5)}°, Dec ${body.dec.toFixed(5)}°, ${body.rate_arcsec_hour.toFixed(1)}″/h${body.inside ? "" : ", outside the image"}`));
+    const time = `Predicted for MJD ${tracks.mjd.toFixed(5)} (TAI), the middle of the exposure.`;
+    this.orbitList.replaceChildren(...(words.length > 0 ? [make("p", { class: "hint" }, time), ...words] : [make("p", { class: "hint" }, "No known moving object lies on this image.")]));
   }
 
   setCorner(corner: Corner): void {

@@ -36,6 +36,8 @@ export interface ViewState {
   overlays?: string;
   /** A kept result to be laid over the image, with conditions for its rows or the subset; it becomes one of the overlays. */
   result?: { id: string; where: string[]; subset: string };
+  /** Moving object whose track is drawn, or all. */
+  moving?: string;
 }
 
 function number(text: string | null): number | undefined {
@@ -69,7 +71,7 @@ export function parseState(query: string): ViewState {
   if (masks) state.masks = masks.split(",").filter((m) => m !== "");
   const colours = (q.get("mc") ?? "").split(",").map((part) => part.split(":")).filter(([name, colour]) => name && /^[0-9a-f]{6}$/.test(colour ?? ""));
   if (colours.length > 0) state.maskColours = Object.fromEntries(colours.map(([name, colour]) => [name ?? "", `#${colour}`]));
-  const texts = { sources: "src", grid: "g", plane: "p", layout: "lay", overlays: "o" } as const;
+  const texts = { sources: "src", moving: "moving", grid: "g", plane: "p", layout: "lay", overlays: "o" } as const;
   for (const [key, name] of Object.entries(texts) as [keyof typeof texts, string][]) {
     const value = q.get(name);
     if (value) state[key] = value;
@@ -85,7 +87,7 @@ export function parseState(query: string): ViewState {
 const RANGES = [
   ["gamma", "gam", 0.1, 10], ["bias", "b", -1, 2], ["contrast", "k", 0.05, 20], ["rotation", "rot", -360, 360], ["opacity", "mo", 0, 1],
 ] as const;
-const OWN = ["ra", "dec", "x", "y", "r", "s", "lo", "hi", "c", "inv", "flip", "m", "mc", "src", "g", "p", "lay", "with", "o", "result", "where", "subset", ...RANGES.map(([, name]) => name)];
+const OWN = ["ra", "dec", "x", "y", "r", "s", "lo", "hi", "c", "inv", "flip", "m", "mc", "src", "moving", "g", "p", "lay", "with", "o", "result", "where", "subset", ...RANGES.map(([, name]) => name)];
 
 /** Write a view into the query of an address, keeping the fields that are not the view's. */
 export function formatState(state: ViewState, query: string): string {
@@ -111,6 +113,7 @@ export function formatState(state: ViewState, query: string): string {
   const colours = Object.entries(state.maskColours ?? {});
   if (colours.length > 0) q.set("mc", colours.map(([name, colour]) => `${name}:${colour.slice(1)}`).join(","));
   if (state.sources) q.set("src", state.sources);
+  if (state.moving) q.set("moving", state.moving);
   if (state.grid) q.set("g", state.grid);
   if (state.plane) q.set("p", state.plane);
   if (state.others && state.others.length > 0) q.set("with", state.others.join(","));

@@ -211,6 +211,7 @@ export class Workspace implements Host {
     this.moved();
     this.keepOverlays();
     void this.nameAmplifiers(meta);
+    void this.overlays.loadOrbits();
     await Promise.all([this.loadSources(target), this.catalogs.show(this.view)]);
     if (state?.result) await this.catalogPanel.add(state.result.id, { where: state.result.where, subset: state.result.subset });
     if (state?.plane) {
@@ -298,6 +299,7 @@ export class Workspace implements Host {
     if (state.opacity !== undefined) this.masks.opacity = state.opacity;
     for (const [name, colour] of Object.entries(state.maskColours ?? {})) this.masks.colours.set(name, colour);
     if (state.sources) this.wantedTable = state.sources;
+    if (state.moving) this.pane.orbits.wanted = state.moving;
     if (state.grid) this.pane.grid.frames = FRAMES.filter((f) => state.grid?.split(",").includes(f));
     this.view.restore(state);
     this.setControls();
@@ -481,6 +483,7 @@ export class Workspace implements Host {
     if (this.sourceTable) state.sources = this.sourceTable;
     if (first.grid.frames.length > 0) state.grid = first.grid.frames.join(",");
     if (this.keeper.text) state.overlays = this.keeper.text;
+    if (first.orbits.wanted) state.moving = first.orbits.wanted;
     if (this.pane === first) {
       const plane = this.compare.format();
       if (plane) state.plane = plane;

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from skydesk_core.algorithms.orbits import locate_observer, predict
+from skydesk_core.algorithms.solarsystem import as_orbits
 from skydesk_core.errors import UsageError
 from skydesk_core.instrument.simcam import SimCam
+from skydesk_core.sim.movers import make_known_orbits
 from skydesk_core.sim.optics import sky_electrons, sky_to_pixel, zero_point
 from skydesk_core.sim.scene import BANDS, ab_to_njy
 from skydesk_core.sim.survey import get_survey, write_frame
@@ -143,6 +146,43 @@ def test_truth_tables_agree_with_each_other(survey, truth):
     assert ((source["x"] >= -0.5) & (source["x"] < 1023.5)).all()
     assert str(source["flux"].unit) == "nJy"
     assert len(set(source["visit"])) == len(survey.visits)
+
+
+def test_movers_are_main_belt_bodies_that_cross_the_field_in_two_nights(survey, truth):
+    orbits, dia = truth["truth_orbit"], truth["truth_dia"]
+    axis = orbits["q"] / (1 - orbits["e"])
+    assert ((axis > 1.8) & (axis < 3.4)).all()
+    assert (orbits["e"] < 0.35).all()
+    assert 0 < orbits["is_known"].sum() < len(orbits)
+    seen = dia[dia["kind"] == "mover"]
+    for body in orbits["id"]:
+        own = seen[seen["id"] == body]
+        assert len(set(own["visit"] // 100000)) == 2
+        for night in set(own["visit"] // 100000):
+            one = own[own["visit"] // 100000 == night]
+            moved = np.hypot(np.ptp(one["ra"]) * np.cos(np.deg2rad(one["dec"][0])), np.ptp(one["dec"]))
+            assert 0.04 < moved / np.ptp(one["mjd"]) < 0.3
+        # It recedes and grows fainter, and its colours are those of an asteroid.
+        red = own[own["band"] == "r"]
+        assert red["flux"][np.argmin(red["mjd"])] > red["flux"][np.argmax(red["mjd"])]
+
+
+def test_the_catalog_of_known_orbits_predicts_the_movers(survey, truth):
+    known = make_known_orbits(survey.scene.movers, survey.settings.seed, survey.settings.mjd_start)
+    assert len(set(known["ssObjectId"])) == len(known) > 100
+    dia = truth["truth_dia"][truth["truth_dia"]["kind"] == "mover"]
+    names = dict(zip(truth["truth_orbit"]["id"], truth["truth_orbit"]["designation"], strict=True))
+    checked = 0
+    for row in dia:
+        of_name = known[known["designation"] == names[row["id"]]]
+        if len(of_name):
+            seen = predict(as_orbits(of_name), locate_observer([row["mjd"]], SimCam.describe().site))
+            east = (seen.ra_deg[0, 0] - row["ra"]) * np.cos(np.deg2rad(row["dec"]))
+            away = 3600 * np.hypot(east, seen.dec_deg[0, 0] - row["dec"])
+            # The catalog has errors, and they are small.
+            assert 1e-4 < away < 0.6
+            checked += 1
+    assert checked >= 12
 
 
 def test_reference_catalog_has_constant_stars_with_errors(survey, truth):

@@ -132,6 +132,9 @@ class CameraDescription(BaseModel):
         Band of each physical filter.
     wavelengths_nm
         Limits of bands whose names do not tell them.
+    site
+        Geodetic longitude (degrees, East), latitude (degrees) and height (m) of the observatory, which predicts
+        where small bodies are seen; None for the Earth's centre.
     """
 
     model_config = _FROZEN
@@ -147,6 +150,7 @@ class CameraDescription(BaseModel):
     calibrations: tuple[str, ...] = ()
     bands: dict[str, str] = {}
     wavelengths_nm: dict[str, tuple[float, float]] = {}
+    site: tuple[float, float, float] | None = None
 
     def detector(self, detector: int) -> Detector:
         """Return one detector.

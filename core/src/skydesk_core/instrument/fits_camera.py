@@ -132,6 +132,8 @@ class CameraFile(BaseModel):
         See the sections' classes.
     calibrations
         Which of ``bias``, ``dark``, ``flat``, ``defects`` are expected.
+    site
+        Longitude (degrees, East), latitude (degrees) and height (m) of the observatory.
     """
 
     model_config = _STRICT
@@ -145,6 +147,7 @@ class CameraFile(BaseModel):
     sky: SkySection
     skymap: SkyMapSection
     calibrations: tuple[Literal["bias", "dark", "flat", "defects"], ...] = ()
+    site: tuple[float, float, float] | None = None
 
     def describe(self) -> CameraDescription:
         """Return the description that the pipeline uses."""
@@ -176,6 +179,7 @@ class CameraFile(BaseModel):
             calibrations=self.calibrations,
             bands=dict(self.filters),
             wavelengths_nm=dict(self.wavelengths_nm),
+            site=self.site,
         )
 
     def make_tract(self, number: int, ra_deg: float, dec_deg: float) -> Tract:

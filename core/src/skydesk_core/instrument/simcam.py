@@ -90,6 +90,7 @@ class SimCam(SkydeskInstrument):
             detectors=_detectors(),
             calibrations=("bias", "dark", "flat", "defects"),
             bands={f"{b}_sim": b for b in "ugrizy"},
+            site=(-70.749417, -30.244639, 2663.0),  # Cerro Pachón
         )
 
     @classmethod

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skydesk_core.qa.matching import count_neighbours, match_nearest
+from skydesk_core.qa.solarsystem import measure_small_bodies
 from skydesk_core.qa.truth import measure_against_truth
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def measure_release(release: Release) -> list[Metric]:
         _measure_solutions,
         _measure_forced_photometry,
         measure_against_truth,
+        measure_small_bodies,
     ]
     with duckdb.connect(str(release.duckdb_path), read_only=True) as connection:
         catalogs = Catalogs(connection, release)

@@ -50,12 +50,16 @@ class AlertTables:
         DiaSource, DiaObject and ForcedSourceOnDiaObject; the last two may be missing.
     midpoints
         Middle of the exposure by visit, MJD TAI, for the forced sources.
+    ss_sources, orbits
+        SSSource and mpc_orbits, where small bodies were looked for.
     """
 
     sources: pa.Table
     objects: pa.Table | None
     forced: pa.Table | None
     midpoints: Mapping[int, float]
+    ss_sources: pa.Table | None = None
+    orbits: pa.Table | None = None
 
 
 def load_schema() -> tuple[int, dict[str, Any]]:
@@ -180,6 +184,8 @@ class _Packets:
             )
             self.objects = {r["diaObjectId"]: r for r in made}
         self.forced: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        self.bodies = _records_by(schema, "ssSource", tables.ss_sources, "diaSourceId")
+        self.orbits = _records_by(schema, "mpc_orbits", tables.orbits, "designation")
         if tables.forced is not None and tables.forced.num_rows:
             self._read_forced(_fields(schema, "prvDiaForcedSources"), tables, now_mjd_tai)
 
@@ -216,6 +222,7 @@ class _Packets:
             for name, records in (("source", self.by_object[key]), ("forced", self.forced.get(key, []))):
                 before = [r for r in records if when - _HISTORY_DAYS <= r["midpointMjdTai"] < when]
                 history[name] = before or None
+        body = self.bodies.get(source["diaSourceId"])
         return {
             "diaSourceId": source["diaSourceId"],
             "observation_reason": None,
@@ -224,10 +231,19 @@ class _Packets:
             "prvDiaSources": history["source"],
             "prvDiaForcedSources": history["forced"],
             "diaObject": self.objects.get(key) if key else None,
-            "ssSource": None,
-            "mpc_orbits": None,
+            "ssSource": body,
+            "mpc_orbits": self.orbits.get(body["designation"]) if body else None,
             **{f"cutout{kind.capitalize()}": getattr(stamps, kind) for kind in STAMPS},
         }
+
+
+def _records_by(
+    schema: Mapping[str, Any], part: str, table: pa.Table | None, key: str
+) -> dict[Any, dict[str, Any]]:
+    """Make the records of a part of the packet, by one of their fields."""
+    if table is None:
+        return {}
+    return {r[key]: r for r in _make_records(_fields(schema, part), table, {}, {})}
 
 
 def write_alerts(

@@ -18,7 +18,7 @@ from skydesk_core.release.manifest import check_release_name
 from skydesk_core.release.obscore import IMAGE_TYPES
 from skydesk_core.release.opened import Release
 from skydesk_core.release.provenance import trace_provenance
-from skydesk_core.release.sdm import from_numpy
+from skydesk_core.release.sdm import clear_absent_keys, from_numpy, make_mpcorb
 from skydesk_core.release.writer import Progress, ReleaseBuilder
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ TABLE_TYPES: dict[str, tuple[str, ...]] = {
     "DiaObject": ("dia_object",),
     "DiaSource": ("dia_source",),
     "ForcedSourceOnDiaObject": ("dia_object_forced_source",),
+    "SSObject": ("ss_object",),
+    "SSSource": ("ss_source",),
+    "mpc_orbits": ("mpc_orbits",),
     "Visit": ("visit_table",),
     "CcdVisit": ("visit_detector_table",),
     "VisitDetector": ("visit_detector_table",),
@@ -44,6 +47,7 @@ _TRUTH = {
     "truth_variable": "The variables of the simulated sky with their periods and amplitudes",
     "truth_source": "What the simulation put into each visit, with pixel position and flux",
     "truth_dia": "What changed in the simulated sky: variables, transients and moving objects in each visit",
+    "truth_orbit": "The small bodies of the simulated sky: orbits, absolute magnitudes, phase slopes and colours",
 }
 _INTERMEDIATES = frozenset(
     {
@@ -59,6 +63,7 @@ _INTERMEDIATES = frozenset(
         "object_merged_peak",
         "object_forced_source_detector",
         "dia_source_detector",
+        "ss_source_visit",
         "dia_object_forced_source_detector",
     }
 )
@@ -397,7 +402,12 @@ def _add_tables(builder: ReleaseBuilder, source: _Source, refs: Mapping[str, Seq
         builder.report(f"table {sdm_name}", 0.2 + 0.3 * number / len(tables))
         table = _read_tables(source.butler, [r for t in types for r in refs.get(t, ())])
         if table is not None:
-            builder.add_table(sdm_name, table)
+            builder.add_table(sdm_name, clear_absent_keys(table) if sdm_name == "DiaSource" else table)
+    orbits = _read_tables(source.butler, refs.get("mpc_orbits", ()))
+    if orbits is not None:
+        bodies = _read_tables(source.butler, refs.get("ss_object", ()))
+        observed = [] if bodies is None else bodies["ssObjectId"].to_pylist()
+        builder.add_table("MPCORB", make_mpcorb(orbits, observed))
     patches = _coadd_patches(refs.get("deep_coadd", ()))
     if patches is not None:
         builder.add_table("CoaddPatches", patches)

@@ -1,6 +1,7 @@
 """Published tables against the Rubin Science Data Model: which columns, with which types, units and words.
 
-A table is published under its SDM name. Columns keep the definition of DP1 (where DP1 has them) or of DP2.
+A table is published under its SDM name. Columns keep the definition of DP1 (where DP1 has them) or of DP2,
+those of SSObject and SSSource that of DP2 (where DP2 has them) or of DP1.
 A camera whose band is not one of Rubin's six takes the definition of the r band with its own band's name.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from skydesk_core.release.model import ColumnInfo, ForeignKeyInfo, TableInfo
 
 __all__ = [
     "SDM_TABLES",
+    "clear_absent_keys",
     "conform_table",
     "define_extra_table",
     "link_tables",
+    "make_mpcorb",
 ]
 
 SDM_TABLES = (
@@ -31,6 +34,10 @@ SDM_TABLES = (
     "DiaObject",
     "DiaSource",
     "ForcedSourceOnDiaObject",
+    "SSObject",
+    "SSSource",
+    "mpc_orbits",
+    "MPCORB",
     "CoaddPatches",
     "Visit",
     "CcdVisit",
@@ -150,8 +157,12 @@ def _find_definition(name: str, definitions: Mapping[str, Any], bands: Sequence[
 
 @functools.cache
 def _definitions(table: str) -> tuple[Any, dict[str, Any]]:
-    """Return the felis table (DP1 before DP2) and its columns, DP1's first, then those only DP2 has."""
-    found = [load_schema(resource)[table] for resource in ("dp1", "dp2") if table in load_schema(resource)]
+    """Return the felis table (DP1 before DP2) and its columns, DP1's first, then those only DP2 has.
+
+    The tables of small bodies take DP2's first: DP1's are a draft that has few columns and no UCDs.
+    """
+    order = ("dp2", "dp1") if table in ("SSObject", "SSSource") else ("dp1", "dp2")
+    found = [load_schema(resource)[table] for resource in order if table in load_schema(resource)]
     if not found:
         raise DataError(f"table {table} is not in the Rubin Science Data Model")
     columns: dict[str, Any] = {}
@@ -491,3 +502,51 @@ def from_numpy(columns: Mapping[str, Any], units: Mapping[str, str] | None = Non
         for n, a in zip(columns, arrays, strict=True)
     ]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+_MPCORB = {
+    "mpcDesignation": "packed_primary_provisional_designation",
+    "ssObjectId": "ssObjectId",
+    "q": "q",
+    "e": "e",
+    "incl": "i",
+    "node": "node",
+    "peri": "argperi",
+    "t_p": "peri_time",
+    "epoch": "epoch_mjd",
+    "mpcH": "h",
+}
+
+
+def make_mpcorb(orbits: pa.Table, observed: Iterable[int]) -> pa.Table:
+    """Make DP1's table MPCORB of a catalog with the columns of DP2's ``mpc_orbits`` and ``ssObjectId``.
+
+    Parameters
+    ----------
+    orbits
+        The catalog.
+    observed
+        The ``ssObjectId`` of what the release has observed; the others get NULL, as the SDM says.
+    """
+    import pyarrow.compute as pc
+
+    chosen = {new: old for new, old in _MPCORB.items() if old in orbits.column_names}
+    table = orbits.select(list(chosen.values())).rename_columns(list(chosen))
+    place = table.column_names.index("ssObjectId")
+    ids = table["ssObjectId"]
+    seen = pc.is_in(ids, value_set=pa.array(sorted(observed), ids.type))
+    return table.set_column(
+        place, table.schema.field(place), pc.if_else(seen, ids, pa.scalar(None, ids.type))
+    )
+
+
+def clear_absent_keys(sources: pa.Table) -> pa.Table:
+    """Turn the ``diaObjectId`` 0 of DIASources that belong to no DIAObject into NULL."""
+    import pyarrow.compute as pc
+
+    if "diaObjectId" not in sources.column_names:
+        return sources
+    place = sources.column_names.index("diaObjectId")
+    found = sources["diaObjectId"]
+    found = pc.if_else(pc.equal(found, 0), pa.scalar(None, found.type), found)
+    return sources.set_column(place, sources.schema.field(place), found)

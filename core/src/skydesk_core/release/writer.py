@@ -285,7 +285,12 @@ class ReleaseBuilder:
             if f.t_min is not None and f.t_max is not None
         }
         tables = AlertTables(
-            sources, self.catalogs.read("DiaObject"), self.catalogs.read("ForcedSourceOnDiaObject"), midpoints
+            sources,
+            self.catalogs.read("DiaObject"),
+            self.catalogs.read("ForcedSourceOnDiaObject"),
+            midpoints,
+            self.catalogs.read("SSSource"),
+            self.catalogs.read("mpc_orbits"),
         )
         self._alerts = write_alerts(
             self.folder,

@@ -7,8 +7,10 @@ from lsst.daf.butler import Butler, Timespan
 
 from skydesk_core.instrument.ingest import register_instrument
 from skydesk_core.instrument.simcam import SimCam
+from skydesk_core.orbitcat import load_orbit_table
 from skydesk_core.repo import register_dataset_types
 from skydesk_core.sim.detector import make_detector_model
+from skydesk_core.sim.movers import make_known_orbits
 from skydesk_core.sim.scene import BANDS
 from skydesk_core.sim.survey import Survey
 from skydesk_core.sim.truth import make_truth_tables
@@ -39,7 +41,7 @@ def _put_truth(butler: Butler, survey: Survey, skymap: str, run: str) -> None:
     for name, table in tables.items():
         place = (
             {"instrument": "SimCam"}
-            if name in ("truth_source", "truth_dia")
+            if name in ("truth_source", "truth_dia", "truth_orbit")
             else {"skymap": skymap, "tract": 0}
         )
         if butler.find_dataset(name, collections=run, **place) is None:
@@ -68,3 +70,4 @@ def register_survey(butler: Butler, survey: Survey, skymap: str, truth_run: str)
         butler, make_skymap(skymap, s.ra_deg, s.dec_deg, scale, survey.patches, survey.patch_pixels)
     )
     _put_truth(butler, survey, skymap, truth_run)
+    load_orbit_table(butler, make_known_orbits(survey.scene.movers, s.seed, s.mjd_start))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
+from skydesk_core.sim.movers import make_movers, observe_movers
+
 __all__ = ["BANDS", "Scene", "SceneSettings", "ab_to_njy", "make_scene"]
 
 BANDS = ("g", "r", "i")
@@ -80,8 +82,8 @@ class Scene:
         ``id, ra, dec, peak_mjd, peak_mag_g, peak_mag_r, peak_mag_i,
         rise_day, decline_day``.
     movers
-        ``id, ra, dec`` at ``mjd``, ``rate_ra, rate_dec`` (deg/day on the
-        sky), ``mag_g, mag_r, mag_i``.
+        Small bodies: elements of their orbits, absolute magnitude, slope and
+        colours, as `skydesk_core.sim.movers.make_movers` returns them.
     shapes
         Galaxy shapes: ``n, hlr_arcsec, g1, g2``.
     """
@@ -114,12 +116,10 @@ class Scene:
             )
             return np.asarray(t[f"peak_mag_{band}"]) - 2.5 * np.log10(flux)
 
-    def mover_positions(self, mjd: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return right ascension and declination of all movers, degrees, shape (n,) each."""
-        m = self.movers
-        dt = mjd - np.asarray(m["mjd"])
-        dec = np.asarray(m["dec"]) + np.asarray(m["rate_dec"]) * dt
-        return np.asarray(m["ra"]) + np.asarray(m["rate_ra"]) * dt / np.cos(np.deg2rad(m["dec"])), dec
+    def observe_movers(self, band: str, mjd: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return right ascension, declination (degrees) and AB magnitude of all movers, shape (n,) each."""
+        seen, mags = observe_movers(self.movers, mjd)
+        return seen.ra_deg[0], seen.dec_deg[0], mags[band]
 
 
 def _sawtooth(phase: np.ndarray) -> np.ndarray:
@@ -220,27 +220,6 @@ def _make_transients(rng: np.random.Generator, s: SceneSettings, objects: Table)
     )
 
 
-def _make_movers(rng: np.random.Generator, s: SceneSettings, nights: np.ndarray) -> Table:
-    n = s.movers
-    ra, dec = _place(rng, s, n, 0.5)
-    rate, angle = rng.uniform(0.08, 0.2, n), rng.normal(np.deg2rad(20), 0.3, n)
-    mag = rng.uniform(18.5, 21.0, n)
-    late = nights[len(nights) // 2 :]
-    return Table(
-        {
-            "id": np.arange(1, n + 1, dtype=np.int64),
-            "ra": ra,
-            "dec": dec,
-            "mjd": late[np.arange(n) % len(late)],
-            "rate_ra": -rate * np.cos(angle),
-            "rate_dec": rate * np.sin(angle),
-            "mag_g": mag + 0.55,
-            "mag_r": mag,
-            "mag_i": mag - 0.2,
-        }
-    )
-
-
 def make_scene(settings: SceneSettings, nights: np.ndarray) -> Scene:
     """Make a sky.
 
@@ -264,6 +243,6 @@ def make_scene(settings: SceneSettings, nights: np.ndarray) -> Scene:
         objects=objects,
         variables=_make_variables(rng, settings, objects),
         transients=_make_transients(rng, settings, objects),
-        movers=_make_movers(rng, settings, nights),
+        movers=make_movers(rng, settings, *_place(rng, settings, settings.movers, 0.5), nights),
         shapes=_make_shapes(rng),
     )

@@ -250,10 +250,9 @@ def _paint_sky(survey: Survey, visit: Visit, detector: int) -> np.ndarray:
         flux[galaxies],
     )
     points = [(x[near & star], y[near & star], flux[near & star])]
-    ra, dec = scene.mover_positions(middle)
     for more_ra, more_dec, mags in (
         (scene.transients["ra"], scene.transients["dec"], scene.transient_mags(visit.band, middle)),
-        (ra, dec, np.asarray(scene.movers[f"mag_{visit.band}"])),
+        scene.observe_movers(visit.band, middle),
     ):
         px, py = sky_to_pixel(camera, detector, visit, np.asarray(more_ra), np.asarray(more_dec))
         seen = np.isfinite(mags) & (px > -60) & (px < width + 60) & (py > -60) & (py < height + 60)

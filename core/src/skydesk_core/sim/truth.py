@@ -8,6 +8,7 @@ from lsst.images import Box
 
 from skydesk_core.instrument.observation import night_of
 from skydesk_core.instrument.simcam import SimCam
+from skydesk_core.sim.movers import make_known_orbits
 from skydesk_core.sim.optics import Visit, sky_to_pixel
 from skydesk_core.sim.scene import BANDS, ab_to_njy
 from skydesk_core.sim.survey import Survey
@@ -23,6 +24,18 @@ _UNITS = {
     "flux_mean": "nJy",
     "x": "pixel",
     "y": "pixel",
+}
+
+
+_ORBIT_UNITS = {
+    "q": "AU",
+    "i": "deg",
+    "node": "deg",
+    "argperi": "deg",
+    "peri_time": "d",
+    "h_r": "mag",
+    "g_r": "mag",
+    "r_i": "mag",
 }
 
 
@@ -111,6 +124,15 @@ def _variables(survey: Survey) -> Table:
     return _with_units(table)
 
 
+def _orbits(survey: Survey) -> Table:
+    table = survey.scene.movers.copy()
+    known = make_known_orbits(table, survey.settings.seed, survey.settings.mjd_start)
+    table["is_known"] = np.isin(table["designation"], known["designation"])
+    for name, unit in _ORBIT_UNITS.items():
+        table[name].unit = unit
+    return table
+
+
 def _seen(survey: Survey, visit: Visit, ra_deg: np.ndarray, dec_deg: np.ndarray) -> list[tuple[int, Table]]:
     camera, found = SimCam.describe(), []
     for detector in survey.detectors:
@@ -129,7 +151,7 @@ def _sources(survey: Survey) -> tuple[Table, Table]:
         middle = visit.mjd + 0.5 * visit.exposure_s / 86400
         flux = ab_to_njy(scene.object_mags(visit.band, middle))
         mean = ab_to_njy(np.asarray(scene.objects[f"mag_{visit.band}"]))
-        mover_ra, mover_dec = scene.mover_positions(middle)
+        mover_ra, mover_dec, mover_mag = scene.observe_movers(visit.band, middle)
         groups = [
             ("object", scene.objects["id"], scene.objects["ra"], scene.objects["dec"], flux, mean),
             (
@@ -145,7 +167,7 @@ def _sources(survey: Survey) -> tuple[Table, Table]:
                 scene.movers["id"],
                 mover_ra,
                 mover_dec,
-                ab_to_njy(np.asarray(scene.movers[f"mag_{visit.band}"])),
+                ab_to_njy(mover_mag),
                 np.zeros(len(scene.movers)),
             ),
         ]
@@ -191,9 +213,10 @@ def make_truth_tables(survey: Survey) -> dict[str, Table]:
     dict
         ``truth_object`` (stars and galaxies, mean fluxes), ``truth_variable``
         (period in days, amplitude), ``truth_source`` (every object in every
-        visit) and ``truth_dia`` (everything that varies, appears or moves, in
+        visit), ``truth_dia`` (everything that varies, appears or moves, in
         every visit; ``flux`` at that time and ``flux_mean`` where it has a
-        mean). Positions ICRS degrees, fluxes nJy, times MJD (TAI) of
+        mean) and ``truth_orbit`` (orbits of what moves, absolute magnitude,
+        slope and colours, and whether the pipeline knows it). Positions ICRS degrees, fluxes nJy, times MJD (TAI) of
         mid-exposure, pixels zero-based.
     """
     every, changed = _sources(survey)
@@ -202,4 +225,5 @@ def make_truth_tables(survey: Survey) -> dict[str, Table]:
         "truth_variable": _variables(survey),
         "truth_source": every,
         "truth_dia": changed,
+        "truth_orbit": _orbits(survey),
     }

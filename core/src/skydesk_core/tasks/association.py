@@ -57,6 +57,14 @@ class AssociateDiaSourceConnections(pb.PipelineTaskConnections, dimensions=("sky
         multiple=True,
         deferLoad=True,
     )
+    known = cT.Input(
+        doc="Sources that are known small bodies.",
+        name="ss_source_visit",
+        storageClass="ArrowAstropy",
+        dimensions=("instrument", "visit"),
+        multiple=True,
+        minimum=0,
+    )
     sources = cT.Output(
         doc="Sources of the tract with the object that each belongs to.",
         name="dia_source",
@@ -66,6 +74,12 @@ class AssociateDiaSourceConnections(pb.PipelineTaskConnections, dimensions=("sky
     objects = cT.Output(
         doc="Objects of the tract.",
         name="dia_object",
+        storageClass="ArrowAstropy",
+        dimensions=("skymap", "tract"),
+    )
+    ss_sources = cT.Output(
+        doc="Observations of known small bodies in the tract.",
+        name="ss_source",
         storageClass="ArrowAstropy",
         dimensions=("skymap", "tract"),
     )
@@ -86,13 +100,17 @@ class AssociateDiaSourceTask(pb.PipelineTask):
     def runQuantum(self, butlerQC: Any, inputRefs: Any, outputRefs: Any) -> None:
         """Read all catalogs of the tract, associate, and store both tables."""
         inputs = butlerQC.get(inputRefs)
+        known = stack_tables(inputs["known"]) if inputs["known"] else None
         tract = inputs["skyMap"].tract(butlerQC.quantum.dataId["tract"])
         handles = sorted(inputs["catalogs"], key=lambda h: (h.dataId["visit"], h.dataId["detector"]))
-        result = self.run(stack_tables([h.get() for h in handles]), tract)
+        result = self.run(stack_tables([h.get() for h in handles]), tract, known)
         butlerQC.put(result.sources, outputRefs.sources)
         butlerQC.put(result.objects, outputRefs.objects)
+        if known is not None:
+            here = np.isin(known["diaSourceId"], result.sources["diaSourceId"])
+            butlerQC.put(known[here], outputRefs.ss_sources)
 
-    def run(self, sources: Table, tract: Tract) -> pb.Struct:
+    def run(self, sources: Table, tract: Tract, known: Table | None = None) -> pb.Struct:
         """Associate sources.
 
         Parameters
@@ -101,6 +119,9 @@ class AssociateDiaSourceTask(pb.PipelineTask):
             Sources of all visits.
         tract
             The tract; sources outside it are left out.
+        known
+            Sources that are known small bodies (``diaSourceId, ssObjectId``). They get the body's identifier, and
+            neither begin a DIAObject nor belong to one: their ``diaObjectId`` is 0.
 
         Returns
         -------
@@ -110,9 +131,12 @@ class AssociateDiaSourceTask(pb.PipelineTask):
         if len(sources):
             patches = tract.find_patches(np.asarray(sources["ra"], float), np.asarray(sources["dec"], float))
             sources = sources[patches >= 0]
-        ra, dec = np.asarray(sources["ra"], float), np.asarray(sources["dec"], float)
-        weight = np.asarray(sources["snr"], float) ** 2
-        found = associate_detections(ra, dec, np.asarray(sources["visit"]), weight, self.config.radius_arcsec)
+        sources["ssObjectId"] = _find_bodies(sources, known)
+        still = sources["ssObjectId"] == 0
+        fixed = sources[still]
+        ra, dec = np.asarray(fixed["ra"], float), np.asarray(fixed["dec"], float)
+        weight = np.asarray(fixed["snr"], float) ** 2
+        found = associate_detections(ra, dec, np.asarray(fixed["visit"]), weight, self.config.radius_arcsec)
         count = len(found.ra_deg)
         home = tract.find_patches(found.ra_deg, found.dec_deg) if count else np.empty(0, dtype=int)
         ids = np.empty(count, dtype=np.int64)
@@ -122,10 +146,11 @@ class AssociateDiaSourceTask(pb.PipelineTask):
             ids[chosen] = pack_object_ids(
                 tract.id, max(int(patch), 0), len(chosen), start=1 if patch >= 0 else 1 << 31
             )
-        sources["diaObjectId"] = ids[found.index] if count else np.empty(0, dtype=np.int64)
+        sources["diaObjectId"] = np.zeros(len(sources), dtype=np.int64)
+        sources["diaObjectId"][still] = ids[found.index]
         self.metadata["objects"] = count
         return pb.Struct(
-            sources=sources, objects=self._objects(sources, found.index, ids, found.ra_deg, found.dec_deg)
+            sources=sources, objects=self._objects(fixed, found.index, ids, found.ra_deg, found.dec_deg)
         )
 
     def _objects(
@@ -165,6 +190,18 @@ class AssociateDiaSourceTask(pb.PipelineTask):
                 )
             columns |= _statistics_columns(name, psf, science)
         return make_table(columns, _UNITS)
+
+
+def _find_bodies(sources: Table, known: Table | None) -> np.ndarray:
+    """Return the identifier of the known body that each source is, 0 for none."""
+    bodies = np.zeros(len(sources), dtype=np.int64)
+    if known is not None and len(known):
+        order = np.argsort(known["diaSourceId"])
+        key = np.asarray(known["diaSourceId"])[order]
+        place = np.minimum(np.searchsorted(key, sources["diaSourceId"]), len(key) - 1)
+        same = key[place] == np.asarray(sources["diaSourceId"])
+        bodies[same] = np.asarray(known["ssObjectId"])[order][place[same]]
+    return bodies
 
 
 def _statistics_columns(

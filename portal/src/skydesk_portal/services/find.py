@@ -299,23 +299,45 @@ class _Search:
             self._add(f"Tract {tract}, patch {row['lsst_patch']}", where, "images", **fields)
 
     def add_mover(self, meaning: Meaning) -> None:
+        seen: set[tuple[str, int]] = set()
         for name in ("SSObject", "MPCORB", "mpc_orbits"):
             for release, table in self._tables(name, "ssObjectId"):
                 texts = [c.name for c in table.columns if c.name in _NAME_COLUMNS]
                 conditions = [f"ssObjectId = {meaning.numbers[0]}"] if meaning.numbers else []
                 if meaning.text:
-                    conditions = [f"LOWER({c}) = {adql_text(meaning.text.lower())}" for c in texts]
+                    word = adql_text(meaning.text.lower())
+                    # The packed form of a designation has no spaces.
+                    packed = adql_text(meaning.text.lower().replace(" ", ""))
+                    conditions = [f"LOWER({c}) IN ({word}, {packed})" for c in texts]
                 if not conditions:
                     continue
-                query = f"SELECT DISTINCT ssObjectId FROM {release}.{name} WHERE {' OR '.join(conditions)}"
+                known = "designation" if "designation" in texts else "ssObjectId"
+                query = (
+                    f"SELECT DISTINCT ssObjectId, {known} AS label FROM {release}.{name} "
+                    f"WHERE {' OR '.join(conditions)}"
+                )
                 for row in self._rows(query):
-                    self._add_moving(release, row["ssObjectId"], meaning.text)
+                    if row["ssObjectId"] is None:
+                        self._tell_unseen(release, meaning.text)
+                        continue
+                    key = release, int(row["ssObjectId"])
+                    if key not in seen:
+                        seen.add(key)
+                        self._add_moving(*key, meaning.text or str(row["label"]))
+
+    def _tell_unseen(self, release: str, name: str) -> None:
+        self.found.remarks.append(f"The orbit of {name} is known, but release {release} has not observed it.")
 
     def _add_moving(self, release: str, number: int, name: str) -> None:
         title = f"Moving object {name or number}"
-        for table in ("DiaSource", "SSSource"):
+        for table in ("SSSource", "DiaSource"):
             info = self._catalog.find_table(f"{release}.{table}")
-            if info is not None and any(c.name == "ssObjectId" for c in info.columns):
-                query = f"SELECT * FROM {release}.{table} WHERE ssObjectId = {number}"
-                self._add(title, f"release {release}, its detections in {table}", "catalogs", query=query)
-                return
+            names = {c.name for c in info.columns} if info is not None else set()
+            if "ssObjectId" not in names:
+                continue
+            if table == "SSSource" and {"phaseAngle", "diaSourceId"} <= names:
+                detail = f"release {release}, its light curve and phase curve"
+                self._add(title, detail, "lightcurves", release=release, ssobject=number)
+            query = f"SELECT * FROM {release}.{table} WHERE ssObjectId = {number}"
+            self._add(title, f"release {release}, its detections in {table}", "catalogs", query=query)
+            return

@@ -85,6 +85,7 @@ def draw_stamp(
     position: tuple[float, float],
     size_arcsec: float,
     like: str | None = None,
+    like_position: tuple[float, float] | None = None,
 ) -> bytes:
     """Draw a stamp, north up.
 
@@ -102,6 +103,8 @@ def draw_stamp(
         Width.
     like
         Another image whose stamp gives the range of brightness, so that several can be compared.
+    like_position
+        Centre of that stamp, if it is not the same: what moves is elsewhere on another image.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def draw_stamp(
     picture, wcs = _cut(soda, identity, release, dataset_id, position, size_arcsec)
     limits: float | tuple[float, float] = _KEPT_PERCENT
     if like is not None:
-        other, _ = _cut(soda, identity, release, like, position, size_arcsec)
+        other, _ = _cut(soda, identity, release, like, like_position or position, size_arcsec)
         finite = other[np.isfinite(other)]
         if finite.size:
             rest = (100 - _KEPT_PERCENT) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from skydesk_portal.models.tables import TableInfo
     from skydesk_portal.services.images import QuerySource
 
-__all__ = ["FLUX_KINDS", "LIMIT_SIGMA", "LightCurve", "LightCurveService", "find_limits", "to_ab_magnitude"]
+__all__ = [
+    "FLUX_COLUMNS",
+    "FLUX_KINDS",
+    "LIMIT_SIGMA",
+    "LightCurve",
+    "LightCurveService",
+    "find_limits",
+    "to_ab_magnitude",
+]
 
 _AB_ZERO_NJY = 31.4
 _MAX_POINTS = 100_000
@@ -33,12 +42,13 @@ FLUX_KINDS = {
 }
 """Kinds of fluxes and what people call them: measured at a known place, or where something was detected."""
 
-_COLUMNS = {
+FLUX_COLUMNS = {
     "direct": ("psfFlux", "psfFluxErr", "psfFlux_flag"),
     "difference": ("psfDiffFlux", "psfDiffFluxErr", "psfDiffFlux_flag"),
     "dia": ("psfFlux", "psfFluxErr", "psfFlux_flag"),
     "science": ("scienceFlux", "scienceFluxErr", "forced_PsfFlux_flag"),
 }
+"""Columns of flux, error and flag by kind of fluxes."""
 _BAD_PIXELS = (
     "pixelFlags_bad",
     "pixelFlags_edge",
@@ -58,16 +68,19 @@ class LightCurve:
     Parameters
     ----------
     release, kind, object_id
-        Identity; ``kind`` is ``Object`` or ``DiaObject``.
+        Identity; ``kind`` is ``Object``, ``DiaObject`` or ``SSObject``.
     ra_deg, dec_deg
-        Position, ICRS degrees.
+        Position, ICRS degrees; of a moving object that of an epoch in the middle.
     flux_kind
         One of `FLUX_KINDS`.
     adql
         The query that gave the rows.
     table, columns
         One row per epoch in the order of time, with units: ``mjd``, ``band``,
-        ``flux``, ``fluxErr``, ``flag``, ``visit``, ``detector``.
+        ``flux``, ``fluxErr``, ``flag``, ``visit``, ``detector``, and of what
+        moves ``ra`` and ``dec``.
+    name
+        Designation of a moving object.
     """
 
     release: str
@@ -79,11 +92,21 @@ class LightCurve:
     adql: str
     table: pa.Table
     columns: tuple[ColumnInfo, ...]
+    name: str = ""
 
     @property
     def label(self) -> str:
         """What people call it."""
-        return f"{self.kind} {self.object_id}"
+        return self.name or f"{self.kind} {self.object_id}"
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is elsewhere at every epoch."""
+        return self.kind == "SSObject"
+
+    def place(self, epoch: Mapping[str, Any]) -> tuple[float, float]:
+        """Return the position at an epoch (a row of ``table``), ICRS degrees."""
+        return (float(epoch["ra"]), float(epoch["dec"])) if self.moves else (self.ra_deg, self.dec_deg)
 
     def array(self, name: str) -> NDArray[Any]:
         """Return one column; missing numbers are NaN."""
@@ -259,7 +282,7 @@ class LightCurveService:
         table = self._flux_table(kind, flux_kind)
         home, info = self._table(identity, release, kind), self._table(identity, release, table)
         names = {c.name: c for c in info.columns}
-        flux, error, flag = _COLUMNS[flux_kind]
+        flux, error, flag = FLUX_COLUMNS[flux_kind]
         if flux not in names or error not in names:
             raise NotFoundError(f"release {release} has no {FLUX_KINDS[flux_kind]} fluxes ({table}.{flux})")
         flags = [n for n in (flag, *_BAD_PIXELS) if n in names]

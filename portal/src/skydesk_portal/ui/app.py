@@ -26,6 +26,7 @@ from skydesk_portal.services.identity import IdentityClient
 from skydesk_portal.ui.gate import PREFIX, THEME_COOKIE, HubGate, OAuthSettings, refuse
 from skydesk_portal.ui.library_files import LibraryFiles
 from skydesk_portal.ui.lightcurve_routes import create_lightcurve_router
+from skydesk_portal.ui.orbit_routes import create_orbit_router
 from skydesk_portal.ui.page_view import PageView
 from skydesk_portal.ui.pages import (
     account,
@@ -198,6 +199,7 @@ def create_app(
     app.include_router(create_view_router(services.views))
     app.include_router(create_session_router(services))
     app.include_router(create_lightcurve_router(services))
+    app.include_router(create_orbit_router(services.images))
     served = add_applications(
         {path: _make_page(services, *page) for path, page in _PAGES.items()},
         app=app,

@@ -13,6 +13,8 @@ from skydesk_portal.services.lightcurves import FLUX_KINDS
 __all__ = ["LightCurveView", "read_view", "write_view"]
 
 _MOST_OTHERS = 8
+_FIELDS = {"Object": "object", "DiaObject": "diaobject", "SSObject": "ssobject"}
+"""Field of the address that names an object of each kind."""
 _ID = re.compile(r"-?\d{1,19}")
 
 
@@ -80,17 +82,19 @@ def read_view(query: Mapping[str, str]) -> LightCurveView:
     query
         Fields of the address.
     """
-    kind = "DiaObject" if query.get("diaobject") else "Object"
-    text = query.get("diaobject") or query.get("object") or ""
+    kind = next((k for k in ("SSObject", "DiaObject") if query.get(_FIELDS[k])), "Object")
+    text = query.get(_FIELDS[kind], "")
+    # What moves has fluxes of detections only, and people compare it by magnitudes.
+    usual, axis = ("dia", "mag") if kind == "SSObject" else ("direct", "flux")
     period, low, high, bin_day = (_number(query, n) for n in ("period", "from", "to", "bin"))
     fluxes = query.get("fluxes", "")
     return LightCurveView(
         release=query.get("release", ""),
         kind=kind,
         object_id=text if _ID.fullmatch(text) else "",
-        flux_kind=fluxes if fluxes in FLUX_KINDS else "direct",
+        flux_kind=fluxes if fluxes in FLUX_KINDS else usual,
         others=tuple(w for w in _words(query, "with") if _ID.fullmatch(w))[:_MOST_OTHERS],
-        magnitudes=query.get("axis") == "mag",
+        magnitudes=query.get("axis", axis) == "mag",
         folded=query.get("fold") == "1",
         period_day=period if period and period > 0 else None,
         epoch_mjd=_number(query, "epoch"),
@@ -106,14 +110,15 @@ def write_view(view: LightCurveView) -> str:
     """Write the address's fields of a view, with the question mark; what is as usual is left out."""
     fields: dict[str, str] = {
         "release": view.release,
-        "object" if view.kind == "Object" else "diaobject": view.object_id,
+        _FIELDS[view.kind]: view.object_id,
     }
-    if view.flux_kind != "direct":
+    moving = view.kind == "SSObject"
+    if view.flux_kind != ("dia" if moving else "direct"):
         fields["fluxes"] = view.flux_kind
     if view.others:
         fields["with"] = ",".join(view.others)
-    if view.magnitudes:
-        fields["axis"] = "mag"
+    if view.magnitudes != moving:
+        fields["axis"] = "mag" if view.magnitudes else "flux"
     if view.folded:
         fields["fold"] = "1"
     if view.period_day is not None:

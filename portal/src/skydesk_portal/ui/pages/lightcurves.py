@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from skydesk_portal.services.lightcurve_colours import (
 )
 from skydesk_portal.services.lightcurve_stamps import STAMPS, find_stamps
 from skydesk_portal.services.lightcurves import FLUX_KINDS, LightCurve, LightCurveService
+from skydesk_portal.services.movingobjects import MOVING_FLUXES, MovingObjectService
 from skydesk_portal.services.snippets import light_curve_cells
 from skydesk_portal.ui.gate import PREFIX
 from skydesk_portal.ui.lightcurve_export import ExportPanel
@@ -30,6 +32,7 @@ from skydesk_portal.ui.lightcurve_plot import LightCurvePlot
 from skydesk_portal.ui.lightcurve_stamps import image_address, render_strip, render_triplet
 from skydesk_portal.ui.lightcurve_view import LightCurveView, read_view, write_view
 from skydesk_portal.ui.notebook_button import NotebookButton
+from skydesk_portal.ui.phasecurve_plot import draw_phase_curve
 from skydesk_portal.ui.positions import parse_position
 from skydesk_portal.ui.shell import PageRequest, no_release, notice
 from skydesk_portal.ui.tables import ResultTable
@@ -50,6 +53,7 @@ class _Page:
         self.request = request
         self.images = services.images
         self.curves = LightCurveService(services.queries)
+        self.moving = MovingObjectService(services.queries)
         self.curve: LightCurve | None = None
         self.others: list[LightCurve] = []
         self.plot: LightCurvePlot | None = None
@@ -61,10 +65,11 @@ class _Page:
         first = self.wanted.release if self.wanted.release in releases else releases[0]
         self.release = pn.widgets.Select(name="Release", options=releases, value=first, width=130)
         self.target = pn.widgets.TextInput(
-            name="Object ID or position (RA Dec)", placeholder="53.13 -28.10", width=250
+            name="Object ID or position (RA Dec)", placeholder="53.13 -28.10", width=270
         )
         self.kind = pn.widgets.Select(
-            name="Objects", options={"on coadds": "Object", "on differences": "DiaObject"}, width=140,
+            name="Objects", options={"on coadds": "Object", "on differences": "DiaObject", "moving": "SSObject"},
+            width=140,
             value=self.wanted.kind,
         )  # fmt: skip
         self.flux = pn.widgets.Select(
@@ -94,13 +99,14 @@ class _Page:
         self.table = ResultTable(self.pick_row)
         self.colour_table = ResultTable()
         self.colour_place = pn.Column(sizing_mode="stretch_width", margin=0)
+        self.phase_place = pn.Column(sizing_mode="stretch_width", margin=0)
         self.periods = PeriodPanel(request.dark, self.get_primary, self.fold, self.scale)
         self.external = ExternalPanel(self.draw)
         self.export = ExportPanel(self.list_curves)
         self.body = self._lay_out()
         self.show.on_click(self.on_show)
         self.target.param.watch(self.on_show, "value")
-        self.flux.param.watch(self.on_show, "value")
+        self.flux.param.watch(self.on_flux, "value")
         self.compare.param.watch(self.on_show, "value")
         self.colours.param.watch(self.on_colours, "value")
         self.bin_day.param.watch(self.on_colours, "value")
@@ -116,6 +122,7 @@ class _Page:
         return pn.Column(
             pn.Row(self.about, self.notebook, sizing_mode="stretch_width"),
             self.drawing,
+            self.phase_place,
             self.picked,
             pn.FlexBox(self.stamp, self.size, align_items="end", sizing_mode="stretch_width"),
             self.strip,
@@ -144,6 +151,7 @@ class _Page:
         text = "Type an object ID or a position, or click a source on an image or a row of the Object table."
         try:
             found = self.curves.list_suggestions(self.request.identity, self.release.value)
+            bodies = self.moving.list_suggestions(self.request.identity, self.release.value)
         except PortalError as error:
             self.message.objects = [notice(f"{text} Suggestions are not to be had now: {error}.", "info")]
             return
@@ -159,6 +167,12 @@ class _Page:
                 for kind, number, ra_deg, dec_deg in found
             )
             text += f"<p>{what}:</p><ul>{links}</ul>"
+        moving = "".join(
+            f"<li><a href='{PREFIX}/lightcurves?release={self.release.value}&ssobject={number}'>{escape(name)}</a> "
+            f"<span class='soft'>{count} detections</span></li>"
+            for number, name, count in bodies
+        )
+        text += f"<p>Moving objects:</p><ul>{moving}</ul>" if bodies else ""
         self.message.objects = [notice(text, "info")]
 
     def get_primary(self) -> Photometry | None:
@@ -177,6 +191,11 @@ class _Page:
             self.message.objects = [notice("Type an object ID or a position.")]
             return
         await self.load(text, self.kind.value)
+
+    async def on_flux(self, event: Any) -> None:
+        """Read the light curve with other fluxes, unless it is shown with them."""
+        if self.curve is None or self.curve.flux_kind != event.new:
+            await self.on_show(event)
 
     async def load(self, text: str, kind: str) -> None:
         """Show the light curve of an identifier or of the object at a position."""
@@ -201,19 +220,24 @@ class _Page:
             self.present(curve, others)
 
     def _read(self, text: str, kind: str, compare: str) -> tuple[LightCurve, list[LightCurve]]:
-        who, release = self.request.identity, self.release.value
+        who, release, flux = self.request.identity, self.release.value, self.flux.value
         if text.removeprefix("-").isdigit():
             object_id = int(text)
+        elif kind == "SSObject":
+            object_id = self.moving.find_object(who, release, text)
         else:
             kind = "Object"
             object_id = self.curves.find_object(who, release, *parse_position(text))
-        curve = self.curves.get_curve(who, release, object_id, kind, self.flux.value)
+        if kind == "SSObject" and flux not in MOVING_FLUXES:
+            flux = MOVING_FLUXES[0]
+
+        def read(number: int) -> LightCurve:
+            if kind == "SSObject":
+                return self.moving.get_curve(who, release, number, flux)
+            return self.curves.get_curve(who, release, number, kind, flux)
+
         words = [w for w in compare.replace(",", " ").split() if w.isdigit() and int(w) != object_id]
-        others = [
-            self.curves.get_curve(who, release, int(w), kind, self.flux.value)
-            for w in dict.fromkeys(words[:8])
-        ]
-        return curve, others
+        return read(object_id), [read(int(w)) for w in dict.fromkeys(words[:8])]
 
     def present(self, curve: LightCurve, others: list[LightCurve]) -> None:
         """Show light curves that have been read."""
@@ -221,14 +245,19 @@ class _Page:
             self.periods.clear()
             self.picked_row = None
         self.curve, self.others = curve, others
-        self.kind.value = curve.kind
+        self.kind.value, self.flux.value = curve.kind, curve.flux_kind
         self.target.param.update(value_input=str(curve.object_id))
         points = ", ".join(f"{(curve.array('band') == b).sum()} in {b}" for b in curve.bands)
         here = f"release={curve.release}&ra={curve.ra_deg:.7f}&dec={curve.dec_deg:.7f}"
+        place = f"RA {curve.ra_deg:.6f}°, Dec {curve.dec_deg:.6f}°"
+        link = f"<a href='{PREFIX}/images?{here}&kind=deep_coadd&src=Object'>show on the coadd</a>"
+        if curve.moves:
+            epoch = curve.table.slice(curve.table.num_rows // 2, 1).to_pylist()[0]
+            place = f"moving object {curve.object_id} · {place} on MJD {epoch['mjd']:.4f}"
+            link = f"<a href='{image_address(curve, epoch, 'visit_image')}'>show its track on an image</a>"
         self.about.object = (
-            f"<h2>{curve.label}</h2>"
-            f"<p class='soft'>RA {curve.ra_deg:.6f}°, Dec {curve.dec_deg:.6f}° · {curve.table.num_rows} epochs: {points} · "
-            f"<a href='{PREFIX}/images?{here}&kind=deep_coadd&src=Object'>show on the coadd</a></p>"
+            f"<h2>{escape(curve.label)}</h2>"
+            f"<p class='soft'>{place} · {curve.table.num_rows} epochs: {points} · {link}</p>"
         )
         self.picked.object = "<p class='soft'>Choose a point or a row to see its images.</p>"
         self.strip.object = (
@@ -241,7 +270,24 @@ class _Page:
             f"Light curve of {curve.label} ({FLUX_KINDS[curve.flux_kind]} fluxes in {unit})",
         )
         self.draw()
+        self.show_phases()
         self.body.visible = True
+
+    def show_phases(self) -> None:
+        """Draw the phase curve of a moving object."""
+        curve = self.curve
+        self.phase_place.objects = []
+        if curve is None or not curve.moves:
+            return
+        try:
+            bands = self.moving.get_phase_curve(self.request.identity, curve)
+        except PortalError as error:
+            self.phase_place.objects = [notice(f"The phase curve is not to be had now: {error}.")]
+            return
+        content = draw_phase_curve(bands, curve.label, self.request.dark)
+        self.phase_place.objects = [
+            pn.Card(content, title="Phase curve", sizing_mode="stretch_width", margin=(8, 0))
+        ]
 
     def draw(self) -> None:
         """Draw all light curves, as the address or the plot before had them."""
@@ -392,7 +438,7 @@ class _Page:
     def _stamps_of(self, row: dict[str, Any]) -> dict[str, str]:
         curve = self.curve
         assert curve is not None
-        place = (curve.ra_deg, curve.dec_deg)
+        place = curve.place(row)
         try:
             return find_stamps(
                 self.images,
