@@ -266,11 +266,13 @@ class PlanePlot(LinkedPlot):
         """Show which rows are chosen now."""
         coordinator = self.views.coordinator
         counts = coordinator.count(self.name)
-        chosen = coordinator.chosen
+        restricts = coordinator.restricts
         assert self._drawn is not None
         if self._traces:
             for source, rows in self._traces:
-                source.selected.indices = [] if chosen is None else np.flatnonzero(chosen[rows]).tolist()
+                chosen = np.flatnonzero(coordinator.choose_of(rows)).tolist() if restricts else []
+                if chosen != source.selected.indices:
+                    source.selected.indices = chosen
             shown = sum(rows.size for _, rows in self._traces)
             how = "each a point"
         else:
@@ -279,7 +281,7 @@ class PlanePlot(LinkedPlot):
             how = "counted on a grid (" + ("lighter" if self.views.dark else "darker") + " is more)"
             if self.colour.value != _NONE:
                 how = f"counted on a grid, coloured by the mean of {self.colour.value}"
-        tail = "" if chosen is None else f"; {int(counts.chosen.sum()):,} of those shown are chosen"
+        tail = "" if not restricts else f"; {int(counts.chosen.sum()):,} of those shown are chosen"
         what = f"{self.y.value} against {self.x.value}"
         self.words.object = f"<p class='soft' role='note'>{what}: {shown:,} rows, {how}{tail}.</p>"
         self.fill_numbers()
@@ -292,7 +294,7 @@ class PlanePlot(LinkedPlot):
         if counts.mean is not None:
             image: Any = np.asarray(counts.mean.reshape(ny, nx), np.float32)
         else:
-            chosen = None if self.views.coordinator.chosen is None else counts.chosen
+            chosen = counts.chosen if self.views.coordinator.restricts else None
             linear = self.cells.value == "coarse cells"
             image = paint_cells((ny, nx), counts.all, chosen, self.views.dark, linear=linear)
         if self.log[0]:

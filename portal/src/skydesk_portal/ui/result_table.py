@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import PortalError, QueryError
 from skydesk_portal.models.resultsets import ResultView
+from skydesk_portal.services.brushing import Coordinator
 from skydesk_portal.services.column_filters import HELP, write_condition
 from skydesk_portal.services.explorer import ResultExplorer, ResultPage, is_numeric
 from skydesk_portal.ui.components import SkyTable
@@ -48,7 +48,7 @@ class KeptTable:
         self.expression = ""
         self.only_chosen = False
         self.ticked: set[int] = set()
-        self._chosen: NDArray[np.uint8] | None = None
+        self._linked: Coordinator | None = None
         self._page: ResultPage | None = None
         self._first = 0
         self._total = 0
@@ -75,7 +75,7 @@ class KeptTable:
             A condition for whole rows.
         """
         self.explorer, self.filters, self.expression = explorer, dict(filters), expression
-        self._first, self._picked, self.ticked, self._chosen, self.only_chosen = 0, None, set(), None, False
+        self._first, self._picked, self.ticked, self._linked, self.only_chosen = 0, None, set(), None, False
         self.shown = replace(view, filters=self._conditions(self.filters, expression))
         self._recount()
 
@@ -125,14 +125,22 @@ class KeptTable:
         except QueryError:
             self._filter(filters, "")
 
-    def set_chosen(self, chosen: NDArray[np.uint8] | None) -> None:
-        """Follow the rows that views have chosen."""
-        self._chosen = chosen
-        if self.only_chosen:
+    def set_chosen(self, linked: Coordinator | None, *, is_complete: bool) -> None:
+        """Follow the rows that views have chosen.
+
+        Parameters
+        ----------
+        linked
+            Knows which they are; `None` for all.
+        is_complete
+            Whether the brush is; while it is drawn, the rows that are shown stay, marked by what it holds.
+        """
+        self._linked = linked
+        if is_complete and self.only_chosen:
             self._first = 0
             self._recount()
         else:
-            self._draw()
+            self._show_page()
 
     def show_only_chosen(self, only: bool) -> None:
         """Show the chosen rows alone, or all."""
@@ -142,14 +150,14 @@ class KeptTable:
 
     @property
     def _restricts(self) -> bool:
-        return self.only_chosen and self._chosen is not None
+        return self.only_chosen and self._linked is not None
 
     def _recount(self) -> None:
         if self.explorer is None:
             return
         if self._restricts:
-            assert self._chosen is not None
-            self.explorer.choose(np.flatnonzero(self._chosen))
+            assert self._linked is not None
+            self.explorer.choose(np.flatnonzero(self._linked.chosen))
         self._total = self.explorer.count(self.shown, chosen=self._restricts)
         self._draw()
 
@@ -207,12 +215,18 @@ class KeptTable:
             return
         page = self.explorer.page(self.shown, self._first, PAGE_ROWS, chosen=self._restricts)
         self._page = page
+        self._show_page()
+
+    def _show_page(self) -> None:
+        page = self._page
+        if page is None:
+            return
         values = [column.to_pylist() for column in page.table.columns]
         rows = [
             [format_cell(column[n], info.datatype) for column, info in zip(values, page.columns, strict=True)]
             for n in range(page.table.num_rows)
         ]
-        chosen = None if self._chosen is None else [bool(self._chosen[n]) for n in page.numbers]
+        chosen = None if self._linked is None else self._linked.choose_of(page.numbers).tolist()
         self.view.page = {
             "columns": [
                 {
