@@ -261,7 +261,8 @@ class Coordinator:
             if self._number[0] != self._state:
                 prepared = self._count_prepared()
                 if prepared is None:
-                    number = int(np.count_nonzero(self.chosen))
+                    chosen = self.chosen
+                    number = self.rows if chosen is None else int(np.count_nonzero(chosen))
                 else:
                     number = self.rows - prepared.rows if self.inverted else prepared.rows
                 self._number = (self._state, number)

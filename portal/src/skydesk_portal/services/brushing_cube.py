@@ -164,6 +164,7 @@ class BrushCube:
         """Return the places of the rows of some cells that lie in a region, a part for each thread."""
         sizes = kernels.count_rows(self._bases, self._starts, runs)
         parts: list[NDArray[np.uint32]] = [np.empty(0, np.uint32)] * THREADS
+        kernel: Any
         test: tuple[Any, ...]
         if isinstance(region, Interval | Box):
             y0, y1 = (-np.inf, np.inf) if isinstance(region, Interval) else sorted((region.y0, region.y1))
@@ -309,7 +310,8 @@ def _begin_table(
 
 
 def _count_cells(starts: NDArray[np.uint32]) -> NDArray[np.int64]:
-    return np.diff(starts.astype(np.int64), axis=1).sum(axis=0)
+    found = starts.astype(np.int64)
+    return np.asarray((found[:, 1:] - found[:, :-1]).sum(axis=0), np.int64)
 
 
 def _find_runs(wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -326,8 +328,8 @@ def _sort_region(region: Brush, binning: Binning) -> tuple[NDArray[np.uint8], bo
         columns, out = _sort_axis(region.low, region.high, frame_x)
         return columns.reshape(1, nx), out
     if isinstance(region, Box):
-        columns, out_x = _sort_axis(*sorted((region.x0, region.x1)), frame_x)
-        lines, out_y = _sort_axis(*sorted((region.y0, region.y1)), frame_y)
+        columns, out_x = _sort_axis(min(region.x0, region.x1), max(region.x0, region.x1), frame_x)
+        lines, out_y = _sort_axis(min(region.y0, region.y1), max(region.y0, region.y1), frame_y)
         both = np.maximum(lines[:, None], columns[None, :])
         return np.where((lines[:, None] == 0) | (columns[None, :] == 0), np.uint8(0), both), out_x or out_y
     corners = np.array(region.vertices, float).reshape(-1, 2)

@@ -381,6 +381,18 @@ class ResultExplorer:
             self._axes[path] = self._cursor.extract(sql, path, np.float64)
         return self._axes[path]
 
+    def values(self, name: str) -> list[Any]:
+        """Return all values of a column, of whatever type; for results of a few rows.
+
+        Raises
+        ------
+        UsageError
+            If there is no such column.
+        """
+        if self.find_column(name) is None:
+            raise UsageError(f"there is no column {name[:60]!r}")
+        return self._cursor.fetch(f'SELECT {quote_name(name)} FROM "{self._source}"').column(0).to_pylist()
+
     def matches(self, filters: Sequence[str]) -> NDArray[np.uint8]:
         """Return which rows fulfil conditions, one value (0 or 1) per row."""
         out = np.zeros(self.result.rows, np.uint8)

@@ -90,6 +90,16 @@ class LinkedViews:
         """Columns that can be drawn."""
         return [c.name for c in self.explorer.columns if is_numeric(c) and not c.name.startswith("hp")]
 
+    @property
+    def shapes(self) -> list[str]:
+        """Columns that the shapes of points can tell apart: of numbers or words."""
+        words = {"char", "unicodeChar", "boolean"}
+        return [
+            c.name
+            for c in self.explorer.columns
+            if (is_numeric(c) or c.datatype in words) and not c.name.startswith("hp")
+        ]
+
     def show(self, explorer: ResultExplorer, states: Sequence[dict[str, Any]] | None = None) -> None:
         """Show a result.
 

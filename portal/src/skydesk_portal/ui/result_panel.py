@@ -83,7 +83,7 @@ class ResultPanel:
         self.sheet = pn.pane.HTML("", sizing_mode="stretch_width")
         self.statistics = pn.pane.HTML("", sizing_mode="stretch_width")
         self.count = pn.pane.HTML("", sizing_mode="stretch_width")
-        self.rows = KeptTable(self.pick, self._on_tick, self._on_conditions, self.say)
+        self.rows = KeptTable(self.pick, self._on_tick, self._on_conditions, self.say, self._order_columns)
         self.views = LinkedViews(dark, self.pick_point, self._on_chosen, self._on_change, self.say)
         self.subsets = SubsetsPanel(self)
         self._make_tools()
@@ -270,6 +270,10 @@ class ResultPanel:
             self.rows.set_columns(tuple(event.new))
             self.show_actions()
             self._on_change()
+
+    def _order_columns(self, names: tuple[str, ...]) -> None:
+        """Follow columns that were dragged in the table: the list of columns says the same."""
+        self.columns.value = list(names)
 
     def _on_derive(self, _event: Any) -> None:
         if self.derive_columns(((self.derived_name.value.strip(), self.derived_text.value.strip()),)):

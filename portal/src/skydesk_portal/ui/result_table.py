@@ -32,6 +32,8 @@ class KeptTable:
         Called when the conditions have changed.
     on_error
         Told what cannot be done.
+    on_order
+        Called with the columns in the order that somebody has put them into.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class KeptTable:
         on_tick: Callable[[], None],
         on_change: Callable[[], None],
         on_error: Callable[[PortalError | None], None],
+        on_order: Callable[[tuple[str, ...]], None],
     ) -> None:
         self.view = SkyTable(sizing_mode="stretch_width")
         self.explorer: ResultExplorer | None = None
@@ -54,6 +57,7 @@ class KeptTable:
         self._total = 0
         self._picked: int | None = None
         self._on_pick, self._on_tick, self._on_change, self._on_error = on_pick, on_tick, on_change, on_error
+        self._on_order = on_order
         self.view.param.watch(self._turn, "request")
         self.view.param.watch(self._pick, "picked")
         self.view.param.watch(self._tick, "ticked")
@@ -180,6 +184,9 @@ class KeptTable:
                 keys = [(str(name), bool(down)) for name, down in request["sort"]]
                 self.shown = replace(self.shown, sort=tuple(keys))
                 self._on_change()
+            if "columns" in request:
+                known = {c.name for c in self.explorer.columns}
+                self._on_order(tuple(name for name in map(str, request["columns"]) if name in known))
             last = max(self._total - 1, 0) // PAGE_ROWS * PAGE_ROWS
             self._first = min(max(int(request.get("first", 0)), 0), last)
             self._draw()
@@ -242,11 +249,12 @@ class KeptTable:
             "total": self._total,
             "size": PAGE_ROWS,
             "sort": [list(key) for key in self.shown.sort],
-            "note": "Shift and a heading: a further sorting key",
+            "note": "Drag over cells and Ctrl+C to copy; drag a heading to move its column",
             "caption": "Result of the query",
             "selected": page.numbers.index(self._picked) if self._picked in page.numbers else -1,
             "filters": self.filters,
             "filterHelp": HELP,
             "ticked": [n in self.ticked for n in page.numbers],
             "chosen": chosen,
+            "movable": True,
         }
