@@ -16,7 +16,7 @@ import pyarrow as pa
 from bench.record import Measurement
 from skydesk_portal.models.resultsets import ResultView
 from skydesk_portal.models.tables import ColumnInfo
-from skydesk_portal.services.brushing import Binning, Box, Coordinator, Polygon
+from skydesk_portal.services.brushing import Binning, Box, Coordinator, Interval, Polygon
 from skydesk_portal.services.explorer import ResultExplorer
 from skydesk_portal.storage.resultsets import ResultSetStore
 from skydesk_portal.storage.resultsets_reader import ResultDatabase
@@ -26,6 +26,9 @@ __all__ = ["measure_result_sets"]
 
 BATCH_ROWS = 1_000_000
 REPEATS = 12
+SMALL_ROWS = 10_000_000
+"""Up to here brushes and zooms have to be quick without being prepared."""
+
 COLUMNS = (
     ColumnInfo("objectId", "long"),
     ColumnInfo("coord_ra", "double", unit="deg"),
@@ -171,7 +174,7 @@ def _measure_views(
 ) -> list[Measurement]:
     ra, dec = explorer.axis("coord_ra"), explorer.axis("coord_dec")
     colour, mag, other = explorer.axis("g_r"), explorer.axis("r_psfMag"), explorer.axis("i_psfMag")
-    linked = Coordinator(rows)
+    linked = Coordinator(rows, explorer.folder)
     plane = Binning((-1.5, 3.0, 320), (15.0, 32.0, 200))
     linked.set_view("plane", plane, colour, mag)
     linked.set_view("line", Binning((15.0, 32.0, 60)), other)
@@ -187,6 +190,14 @@ def _measure_views(
         linked.brush("plane", Box(0.2 + n / 100, 1.0 + n / 100, 20.0, 23.0), colour, mag)
         return show()
 
+    def slide(n: int) -> object:
+        linked.brush("line", Interval(20.0 + n / 10, 22.0 + n / 10), other)
+        return show()
+
+    def draw(n: int) -> object:
+        linked.brush("plane", make_lasso(n), colour, mag)
+        return show()
+
     def lasso(n: int) -> object:
         return make_lasso(n).mark(colour, mag)
 
@@ -195,11 +206,37 @@ def _measure_views(
         counts = linked.count("plane")
         return paint_cells((200, 320), counts.all, counts.chosen, False)
 
-    out = [made("brush", time_ms(brush), "ms", "brush by a box: four views counted and painted anew", 100)]
-    out.append(made("lasso", time_ms(lasso), "ms", "exact lasso of 60 corners", 300))
+    small = rows <= SMALL_ROWS
+    how = "brush by a box, all rows read: four views counted and painted anew"
+    out = [made("brush", time_ms(brush), "ms", how, 100 if small else None)]
+    out.append(made("lasso", time_ms(lasso), "ms", "exact lasso of 60 corners", 300 if small else None))
     linked.clear()
-    out.append(made("zoom", time_ms(zoom), "ms", "zoom of a density: counted and painted anew", 150))
+    for name, what, work, bar in (
+        ("plane", "brush by a box", brush, 100),
+        ("plane_lasso", "lasso of 60 corners", draw, 300),
+        ("line", "brush of a histogram", slide, 100),
+    ):
+        linked.clear()
+        plan = linked.plan(name.partition("_")[0])
+        if plan is not None:
+            begun = time.perf_counter()
+            linked.adopt(plan, plan.build(lambda _part: True))
+            took_s = time.perf_counter() - begun
+            out.append(made(f"prepared_{name}", took_s, "s", f"preparing the brushes of the {name}"))
+        what = f"prepared {what}: four views counted and painted anew, exactly"
+        out.append(made(f"quick_{name}", time_ms(work), "ms", what, bar))
+    linked.clear()
+    own_mb = read_own_memory_mb()
+    out.append(made("own_memory", own_mb, "MB", "memory of the process that is no file, views prepared"))
+    bar = 150 if small else None
+    out.append(made("zoom", time_ms(zoom), "ms", "zoom of a density: counted and painted anew", bar))
     return out
+
+
+def read_own_memory_mb() -> float:
+    """Return the memory of this process that the system cannot take back by dropping pages of files."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1e3
 
 
 def make_lasso(number: int) -> Polygon:

@@ -14,7 +14,7 @@ interface Model {
 
 const EMPTY: Page = {
   columns: [], rows: [], first: 0, total: 0, size: 50, sort: [], note: "", caption: "Table", selected: -1,
-  filters: null, filterHelp: "", ticked: null, chosen: null,
+  filters: null, filterHelp: "", ticked: null, chosen: null, movable: false,
 };
 
 export function render({ model }: { model: Model }): HTMLElement {

@@ -10,7 +10,9 @@ import shapely
 from matplotlib.path import Path
 
 from skydesk_portal.exceptions import UsageError
-from skydesk_portal.services.brushing import Binning, Box, Coordinator, Interval, Polygon, combine_subsets
+from skydesk_portal.services.brushing import Binning, Box, Coordinator, Interval, Polygon
+from skydesk_portal.services.brushing_cube import CubeStopped
+from skydesk_portal.services.subsets import combine_subsets
 
 ROWS = 200_000
 
@@ -114,6 +116,102 @@ def test_a_brush_in_any_view_filters_all_views(points):
     linked.clear()
     assert linked.chosen is None
     assert (linked.count("plane").all == linked.count("plane").chosen).all()
+
+
+REGIONS = {
+    "box": Box(-0.8, 0.9, -0.31, 1.7),
+    "thin box": Box(0.1, 0.1003, -5.0, 5.0),
+    "box beyond everything": Box(-np.inf, 0.3, -1.0, np.inf),
+    "empty box": Box(50.0, 60.0, 0.0, 1.0),
+    "lasso": star(20, 5),
+    "lasso beyond the rows": Polygon(((-100.0, -90.0), (0.3, 80.0), (70.0, -60.0))),
+}
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0106")
+@pytest.mark.parametrize("region", REGIONS.values(), ids=REGIONS.keys())
+@pytest.mark.parametrize("inverted", [False, True], ids=["inside", "outside"])
+def test_a_prepared_brush_counts_exactly_what_reading_all_rows_counts(points, region, inverted):
+    x, y, z = points
+    prepared, plain = Coordinator(ROWS), Coordinator(ROWS)
+    for linked in (prepared, plain):
+        linked.set_view("plane", Binning((-3, 3, 320), (-2, 2, 200)), x, y)
+        linked.set_view("coarse", Binning((-3, 3, 48), (-2, 2, 32)), y, z)
+        linked.set_view("line", Binning((-4, 4, 60)), z)
+        linked.brush("line", Interval(-1.5, 1.0), z)
+        linked.invert(inverted)
+    plan = prepared.plan("plane")
+    prepared.adopt(plan, plan.build(lambda part: True))
+    assert prepared.is_prepared("plane")
+    assert prepared.plan("plane") is None
+    for linked in (prepared, plain):
+        linked.brush("plane", region, x, y)
+    inside = (region.mark(x, y) == 1) & (z >= -1.5) & (z <= 1.0)
+    assert prepared.number_chosen == plain.number_chosen == int((inside != inverted).sum())
+    for name in plain.views:
+        assert prepared.count(name).chosen.tolist() == plain.count(name).chosen.tolist()
+    expected = np.histogram(z[inside != inverted], 60, (-4, 4))[0]
+    assert prepared.count("line").chosen.tolist() == expected.tolist()
+    some = np.arange(0, ROWS, 37)
+    assert (prepared.choose_of(some) == (inside != inverted)[some]).all()
+    assert prepared.list_chosen(9).tolist() == np.flatnonzero(inside != inverted)[:9].tolist()
+
+
+@pytest.mark.parametrize("interval", [(0.25, 0.75), (-np.inf, 0.0), (0.5, 0.5), (3.0, -3.0), (-9.0, 9.0)])
+def test_prepared_intervals_count_exactly(points, interval, monkeypatch):
+    monkeypatch.setattr("skydesk_portal.services.brushing_cube._BLOCK_ROWS", 30_000)
+    x, y, z = points
+    z = np.round(z, 2)  # many values lie on the border
+    linked = Coordinator(ROWS)
+    linked.set_view("line", Binning((-4, 4, 60)), z)
+    linked.set_view("plane", Binning((-3, 3, 300), (-2, 2, 300)), x, y)
+    plan = linked.plan("line")
+    linked.adopt(plan, plan.build(lambda part: True))
+    linked.brush("line", Interval(*interval), z)
+    inside = (z >= interval[0]) & (z <= interval[1])
+    assert linked.number_chosen == inside.sum()
+    good = inside & np.isfinite(x) & np.isfinite(y)
+    expected, _, _ = np.histogram2d(y[good], x[good], (300, 300), ((-2, 2), (-3, 3)))
+    assert linked.count("plane").chosen.tolist() == expected.ravel().tolist()
+
+
+def test_what_was_prepared_is_not_used_when_something_else_has_changed(points):
+    x, y, z = points
+    linked = Coordinator(ROWS)
+    linked.set_view("plane", Binning((-3, 3, 30), (-2, 2, 20)), x, y)
+    linked.set_view("line", Binning((-4, 4, 50)), z)
+    plan = linked.plan("plane")
+    linked.adopt(plan, plan.build(lambda part: True))
+    linked.brush("plane", Box(-1, 1, -1, 1), x, y)
+    inside = (np.abs(x) <= 1) & (np.abs(y) <= 1)
+    assert linked.number_chosen == inside.sum()
+    linked.set_view("line", Binning((0, 4, 25)), z)
+    assert linked.count("line").chosen.tolist() == np.histogram(z[inside], 25, (0, 4))[0].tolist()
+    linked.brush("line", Interval(0, 9), z)
+    assert not linked.is_prepared("plane")
+    assert linked.number_chosen == (inside & (z >= 0)).sum()
+    linked.brush("plane", Box(0, 1, 0, 1), x, y)
+    assert linked.number_chosen == ((x >= 0) & (x <= 1) & (y >= 0) & (y <= 1) & (z >= 0)).sum()
+    again = linked.plan("plane")
+    with pytest.raises(CubeStopped):
+        again.build(lambda part: False)
+    linked.clear()
+    assert linked.number_chosen == ROWS
+
+
+def test_large_arrays_lie_in_files_that_nobody_sees(tmp_path, monkeypatch, points):
+    monkeypatch.setattr("skydesk_portal.storage.scratch._IN_MEMORY_BYTES", 0)
+    x, y, z = points
+    linked = Coordinator(ROWS, tmp_path)
+    linked.set_view("line", Binning((-4, 4, 50)), z)
+    linked.set_view("plane", Binning((-3, 3, 30), (-2, 2, 20)), x, y)
+    plan = linked.plan("line")
+    linked.adopt(plan, plan.build(lambda part: True))
+    linked.brush("line", Interval(0, 1), z)
+    inside = (z >= 0) & (z <= 1) & np.isfinite(x) & np.isfinite(y)
+    expected, _, _ = np.histogram2d(y[inside], x[inside], (20, 30), ((-2, 2), (-3, 3)))
+    assert linked.count("plane").chosen.tolist() == expected.ravel().tolist()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cells_that_are_numbered_elsewhere_take_part(points):

@@ -15,6 +15,7 @@ __all__ = [
     "count_cells",
     "find_limits",
     "find_nearest",
+    "is_inside",
     "mark_polygon",
     "mark_range",
     "mark_rectangle",
@@ -93,7 +94,7 @@ def _is_left(ax, ay, bx, by, px, py):  # type: ignore[no-untyped-def]  # noqa: A
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_inside(px, py, edges, levels, starts, members):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def is_inside(px, py, edges, levels, starts, members):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Tell whether a position lies inside by the even-odd rule; only the edges of its slab are looked at."""
     last = levels.size - 1
     if not (py >= levels[0] and py < levels[last]):
@@ -144,10 +145,16 @@ def sort_cells(edges, levels, starts, members, grid, frame):  # type: ignore[no-
             for column in range(max(int(min(a, b)) - 1, 0), min(int(max(a, b)) + 2, columns)):
                 grid[row, column] = 2
     for row in range(rows):
+        # No edge passes between neighbours that are not near one: they are on the same side.
+        last = np.uint8(2)
         for column in range(columns):
             if grid[row, column] != 2:
-                px, py = (column + 0.5) / scale_x + low_x, (row + 0.5) / scale_y + low_y
-                grid[row, column] = np.uint8(_is_inside(px, py, edges, levels, starts, members))
+                if last == 2:
+                    px, py = (column + 0.5) / scale_x + low_x, (row + 0.5) / scale_y + low_y
+                    last = np.uint8(is_inside(px, py, edges, levels, starts, members))
+                grid[row, column] = last
+            else:
+                last = np.uint8(2)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -178,7 +185,7 @@ def mark_polygon(x, y, edges, levels, starts, members, grid, frame, out, begin, 
         if at_x >= -1.0 and at_y >= -1.0 and at_x <= columns + 1.0 and at_y <= rows + 1.0:
             state = grid[min(max(int(at_y), 0), rows - 1), min(max(int(at_x), 0), columns - 1)]
             if state == 2:
-                state = np.uint8(_is_inside(x[i], y[i], edges, levels, starts, members))
+                state = np.uint8(is_inside(x[i], y[i], edges, levels, starts, members))
             out[i] = state
         else:
             out[i] = 0

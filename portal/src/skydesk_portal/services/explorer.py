@@ -142,10 +142,16 @@ class ResultExplorer:
         self._cursor = cursor
         self._derived: tuple[tuple[str, str], ...] = ()
         self._definition = ""
+        self._axes: dict[Path, NDArray[np.float64]] = {}
         self._source = "rows_0"
         number = ColumnInfo(ROW_NUMBER, "long", description="Number of the row in the result, from 0")
         self._all: tuple[ColumnInfo, ...] = (*result.columns, number)
         cursor.define("rows_0", f'SELECT *, rowid AS "{ROW_NUMBER}" FROM rows')
+
+    @property
+    def folder(self) -> Path:
+        """Where large arrays may lie while somebody looks at the result."""
+        return self._folder
 
     @property
     def columns(self) -> tuple[ColumnInfo, ...]:
@@ -357,7 +363,7 @@ class ResultExplorer:
         Returns
         -------
         ndarray
-            Shape ``(rows,)``, NaN where there is no value; mapped from a file.
+            Shape ``(rows,)``, NaN where there is no value; mapped from a file, the same array at each call.
 
         Raises
         ------
@@ -370,9 +376,22 @@ class ResultExplorer:
         value = f"CAST({quote_name(name)} AS DOUBLE)"
         taken = f"CASE WHEN {value} > 0 THEN log10({value}) END" if log else value
         sql = f'SELECT {taken} FROM "{self._source}"'
-        return self._cursor.extract(
-            sql, self._folder / f"{self._hash(self._definition, sql)}.axis", np.float64
-        )
+        path = self._folder / f"{self._hash(self._definition, sql)}.axis"
+        if path not in self._axes:
+            self._axes[path] = self._cursor.extract(sql, path, np.float64)
+        return self._axes[path]
+
+    def values(self, name: str) -> list[Any]:
+        """Return all values of a column, of whatever type; for results of a few rows.
+
+        Raises
+        ------
+        UsageError
+            If there is no such column.
+        """
+        if self.find_column(name) is None:
+            raise UsageError(f"there is no column {name[:60]!r}")
+        return self._cursor.fetch(f'SELECT {quote_name(name)} FROM "{self._source}"').column(0).to_pylist()
 
     def matches(self, filters: Sequence[str]) -> NDArray[np.uint8]:
         """Return which rows fulfil conditions, one value (0 or 1) per row."""

@@ -13,6 +13,7 @@ from skydesk_portal.exceptions import PortalError
 from skydesk_portal.services.brushing import Brush, Coordinator
 from skydesk_portal.services.explorer import ResultExplorer, find_position_columns, is_numeric
 from skydesk_portal.ui.linked_histogram import HistogramPlot
+from skydesk_portal.ui.linked_live import BrushPreparer, DrawnBrush
 from skydesk_portal.ui.linked_plane import PlanePlot
 from skydesk_portal.ui.linked_plot import LinkedPlot
 from skydesk_portal.ui.linked_sky import SkyPlot
@@ -35,7 +36,7 @@ class LinkedViews:
     on_pick
         Called with the number of a row that was clicked.
     on_chosen
-        Called when other rows are chosen; `None` for all.
+        Called when other rows are chosen; told whether the brush is complete, or still being drawn.
     on_change
         Called when something that an address restores has changed.
     on_error
@@ -46,7 +47,7 @@ class LinkedViews:
         self,
         dark: bool,
         on_pick: Callable[[int], None],
-        on_chosen: Callable[[NDArray[np.uint8] | None], None],
+        on_chosen: Callable[[bool], None],
         on_change: Callable[[], None],
         on_error: Callable[[PortalError | None], None],
     ) -> None:
@@ -61,6 +62,9 @@ class LinkedViews:
         self.position: tuple[str, str] | None = None
         self._serial = 0
         self._is_due = False
+        self._drawn = DrawnBrush(self._show_drawn)
+        self._preparer = BrushPreparer(self._tell_prepared)
+        self.progress = pn.pane.HTML("", sizing_mode="stretch_width")
         self.grid = pn.FlexBox(sizing_mode="stretch_width", gap="14px")
         self.buttons = []
         for kind, text in (
@@ -72,7 +76,7 @@ class LinkedViews:
             button.on_click(lambda _event, kind=kind: self.add({"kind": kind}))
             self.buttons.append(button)
         self.view = pn.Column(
-            pn.FlexBox(*self.buttons), self.grid, sizing_mode="stretch_width", visible=False
+            pn.FlexBox(*self.buttons), self.progress, self.grid, sizing_mode="stretch_width", visible=False
         )
 
     @property
@@ -86,6 +90,16 @@ class LinkedViews:
         """Columns that can be drawn."""
         return [c.name for c in self.explorer.columns if is_numeric(c) and not c.name.startswith("hp")]
 
+    @property
+    def shapes(self) -> list[str]:
+        """Columns that the shapes of points can tell apart: of numbers or words."""
+        words = {"char", "unicodeChar", "boolean"}
+        return [
+            c.name
+            for c in self.explorer.columns
+            if (is_numeric(c) or c.datatype in words) and not c.name.startswith("hp")
+        ]
+
     def show(self, explorer: ResultExplorer, states: Sequence[dict[str, Any]] | None = None) -> None:
         """Show a result.
 
@@ -97,7 +111,8 @@ class LinkedViews:
             Plots as an address said; by default a few that suit the columns.
         """
         self._explorer = explorer
-        self.coordinator = Coordinator(explorer.result.rows)
+        self.stop()
+        self.coordinator = Coordinator(explorer.result.rows, explorer.folder)
         self.plots = {}
         names = self.numeric
         self.position = find_position_columns(names)
@@ -163,8 +178,40 @@ class LinkedViews:
 
     # Choosing
 
+    def prepare(self, name: str) -> None:
+        """Make brushes of a plot quick: somebody is about to draw one."""
+        self._preparer.prepare(self.coordinator, name)
+
+    def draw(self, name: str, region: Brush, x: NDArray[np.float64], y: NDArray[np.float64] | None) -> None:
+        """Follow a brush that is being drawn."""
+        self.prepare(name)
+        self._drawn.follow(self.coordinator, name, region, x, y)
+
+    def _show_drawn(self) -> None:
+        for plot in self.plots.values():
+            if plot.figure is not None:
+                plot.refresh()
+        self._on_chosen(False)
+
+    def _tell_prepared(self, name: str, part: float) -> None:
+        words = ""
+        if name in self.plots:
+            number = name.rpartition(" ")[2]
+            words = (
+                f"<p class='soft' role='status'>Preparing quick brushes of plot {number}: {part:.0%} "
+                f"<progress aria-label='Preparing quick brushes' value='{part:.3f}'></progress></p>"
+            )
+        self.progress.object = words
+
+    def stop(self) -> None:
+        """Give up what goes on beside the page."""
+        self._drawn.stop()
+        self._preparer.stop()
+        self.progress.object = ""
+
     def brush(self, name: str, region: Brush, x: NDArray[np.float64], y: NDArray[np.float64] | None) -> None:
         """Choose the rows in a region of a plot."""
+        self._drawn.stop()
         try:
             self.coordinator.brush(name, region, x, y)
             self.say(None)
@@ -184,6 +231,7 @@ class LinkedViews:
 
     def clear(self, name: str | None = None) -> None:
         """Take away a brush, or all of them."""
+        self._drawn.stop()
         for plot in self.plots.values():
             if name in (None, plot.name):
                 plot.forget_brush()
@@ -197,7 +245,7 @@ class LinkedViews:
 
     def _follow(self) -> None:
         """Let everything show what is chosen now."""
-        self._on_chosen(self.coordinator.chosen)
+        self._on_chosen(True)
         if not self._is_due:
             self._is_due = True
             # Bokeh's models may be changed only under the page's lock, which widgets' callbacks do not hold.

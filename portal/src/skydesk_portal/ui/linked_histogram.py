@@ -141,7 +141,7 @@ class HistogramPlot(LinkedPlot):
             "chosen": counts.chosen,
         }
         total, chosen = int(counts.all.sum()), int(counts.chosen.sum())
-        tail = "" if self.views.coordinator.chosen is None else f", {chosen:,} chosen"
+        tail = f", {chosen:,} chosen" if self.views.coordinator.restricts else ""
         self.words.object = (
             f"<p class='soft' role='note'>{self.x.value}: {total:,} rows in {counts.all.size} bins{tail}.</p>"
         )

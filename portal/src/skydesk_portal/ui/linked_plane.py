@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import panel as pn
 from bokeh.events import RangesUpdate, Tap
-from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper, Range1d
-from bokeh.palettes import Cividis256, Viridis256
+from bokeh.models import ColumnDataSource, Range1d
 from numpy.typing import NDArray
 
 from skydesk_portal.services.brushing import Binning, find_nearest
-from skydesk_portal.ui.linked_plot import BRUSH_COLOUR, LinkedPlot, make_table, pad_limits, paint_cells
+from skydesk_portal.ui.linked_plot import LinkedPlot, make_table, pad_limits, paint_cells
+from skydesk_portal.ui.linked_points import Coding, PointTraces, make_mapper
 
 __all__ = ["MAX_POINTS", "PlanePlot"]
 
@@ -22,7 +22,6 @@ MAX_POINTS = 20_000
 
 _NONE = "(none)"
 _FINE, _COARSE = (320, 200), (48, 32)
-_MARKERS = ("circle", "triangle", "square", "diamond", "inverted_triangle")
 _PIXELS = 12
 
 
@@ -50,14 +49,18 @@ class PlanePlot(LinkedPlot):
         self.cells = choice("Many rows as", ["fine cells", "coarse cells"], "c", 110)
         self.colour = pn.widgets.Select(name="Colour by", width=150)
         self.size = pn.widgets.Select(name="Size by", width=150)
+        self.shape = pn.widgets.Select(name="Shape by", width=150)
         self.error_x = pn.widgets.Select(name="Horizontal uncertainty", width=150)
         self.error_low = pn.widgets.Select(name="Uncertainty downwards", width=150)
         self.error_high = pn.widgets.Select(name="Uncertainty upwards", width=150)
         self.limit = pn.widgets.Select(name="Limits where not 0", width=150)
+        self.limit_at = pn.widgets.Select(name="Values of limits", width=150)
         self.limit_kind = choice("Limits are", ["upper", "lower"], "lk")
+        self.lines = choice("Few rows as", ["points", "points and lines"], "pl", 130)
         self.further = pn.widgets.MultiChoice(name="Further vertical columns", width=250)
         self._coded = {
             "co": self.colour, "si": self.size, "ex": self.error_x, "el": self.error_low, "eh": self.error_high, "li": self.limit,
+            "la": self.limit_at,
         }  # fmt: skip
         self._state = dict(state)
         self._source: ColumnDataSource | None = None
@@ -66,7 +69,7 @@ class PlanePlot(LinkedPlot):
         self._binning: Binning | None = None
         self.watch(
             self.x, self.y, self.scale_x, self.scale_y, self.order_x, self.order, self.cells, *self._coded.values(),
-            self.limit_kind, self.further,
+            self.shape, self.limit_kind, self.lines, self.further,
         )  # fmt: skip
 
     def controls(self) -> Sequence[Any]:
@@ -75,7 +78,10 @@ class PlanePlot(LinkedPlot):
 
     def more_controls(self) -> Sequence[Any]:
         """Return the widgets below the figure."""
-        return [*super().more_controls(), self.cells, *self._coded.values(), self.limit_kind, self.further]
+        return [
+            *super().more_controls(), self.cells, self.lines, self.colour, self.size, self.shape, self.error_x, self.error_low,
+            self.error_high, self.limit, self.limit_at, self.limit_kind, self.further,
+        ]  # fmt: skip
 
     def offer(self, names: list[str]) -> None:
         """Put the names of columns into the lists, keeping what is chosen."""
@@ -86,6 +92,9 @@ class PlanePlot(LinkedPlot):
         for key, widget in self._coded.items():
             value = next((n for n in (widget.value, self._state.get(key)) if n in names), _NONE)
             widget.param.update(options=[_NONE, *names], value=value)
+        anything = self.views.shapes
+        shape = next((n for n in (self.shape.value, self._state.get("sh")) if n in anything), _NONE)
+        self.shape.param.update(options=[_NONE, *anything], value=shape)
         wanted = self.further.value or self._state.get("f", [])
         self.further.param.update(options=names, value=[n for n in wanted if n in names])
         self._state = {}
@@ -94,10 +103,11 @@ class PlanePlot(LinkedPlot):
         """Return what an address has to say of it."""
         found: dict[str, Any] = {"x": self.x.value, "y": self.y.value}
         for key, widget in (("sx", self.scale_x), ("sy", self.scale_y), ("ox", self.order_x), ("oy", self.order),
-                            ("c", self.cells), ("lk", self.limit_kind)):  # fmt: skip
+                            ("c", self.cells), ("lk", self.limit_kind), ("pl", self.lines)):  # fmt: skip
             if widget.value != widget.options[0]:
                 found[key] = widget.value
-        found |= {key: widget.value for key, widget in self._coded.items() if widget.value != _NONE}
+        coded = {**self._coded, "sh": self.shape}
+        found |= {key: widget.value for key, widget in coded.items() if widget.value != _NONE}
         return found | ({"f": list(self.further.value)} if self.further.value else {})
 
     @property
@@ -131,7 +141,7 @@ class PlanePlot(LinkedPlot):
         plot.yaxis.axis_label = ", ".join([self.label(self.y.value), *self.further.value])
         self.figure, self._traces, self._binning = plot, [], None
         if x.size <= MAX_POINTS:
-            self._build_points(plot, x)
+            self._build_points(plot)
         else:
             self._build_cells(plot)
         self.draw_outline(plot)
@@ -144,82 +154,31 @@ class PlanePlot(LinkedPlot):
     def _values(self, name: str) -> NDArray[np.float64]:
         return np.asarray(self.views.explorer.axis(name), float)
 
-    def _build_points(self, plot: Any, x: NDArray[np.float64]) -> None:
+    def _name_of(self, widget: Any) -> str:
+        return "" if widget.value == _NONE else str(widget.value)
+
+    def _build_points(self, plot: Any) -> None:
         self.views.coordinator.set_view(self.name, self._make_binning(), *self.axes())
-        colour = "#5aaeff" if self.views.dark else "#0b62b8"
-        plain_x = self._values(self.x.value)
-        size = 8 if x.size < 500 else 6 if x.size < 5000 else 4
-        for n, name in enumerate((self.y.value, *self.further.value)):
-            plain_y = self._values(name)
-            good = np.isfinite(plain_x) & np.isfinite(plain_y)
-            if self.log[0]:
-                good &= plain_x > 0
-            if self.log[1]:
-                good &= plain_y > 0
-            rows = np.flatnonzero(good)
-            data: dict[str, Any] = {
-                "x": plain_x[rows],
-                "y": plain_y[rows],
-                "size": np.full(rows.size, float(size)),
-            }
-            fill: Any = colour if n == 0 else ("#b35c00", "#2a7d4f", "#8a3ab9", "#6b6b6b")[(n - 1) % 4]
-            if self.size.value != _NONE:
-                data["size"] = _scaled(self._values(self.size.value)[rows], 4, 16)
-            if self.colour.value != _NONE and n == 0:
-                data["colour"] = self._values(self.colour.value)[rows]
-                fill = {"field": "colour", "transform": self._make_mapper(plot, data["colour"])}
-            source = ColumnDataSource(data)
-            if n == 0:
-                self._draw_errors(plot, rows, data)
-            legend = {"legend_label": name} if self.further.value else {}
-            plot.scatter(
-                "x", "y", source=source, size="size", marker=_MARKERS[n % len(_MARKERS)], fill_color=fill,
-                line_color=None if self.colour.value == _NONE else "#5b6675", line_width=0.5,
-                fill_alpha=0.8 if x.size < 5000 else 0.55, selection_line_color=BRUSH_COLOUR, selection_line_width=1.5,
-                selection_fill_alpha=1, nonselection_fill_alpha=0.15, nonselection_line_alpha=0.1, **legend,
-            )  # fmt: skip
-            self._traces.append((source, rows))
-
-    def _make_mapper(self, plot: Any, values: NDArray[np.float64]) -> LinearColorMapper:
-        good = values[np.isfinite(values)]
-        low, high = (float(good.min()), float(good.max())) if good.size else (0.0, 1.0)
-        palette = Viridis256 if self.views.dark else tuple(reversed(Cividis256))
-        mapper = LinearColorMapper(palette=palette, low=low, high=high, nan_color="#8d96a3")
-        ink = "#e3e9f1" if self.views.dark else "#1b2430"
-        plot.add_layout(
-            ColorBar(
-                color_mapper=mapper, title=self.label(self.colour.value), width=10, title_text_color=ink,
-                major_label_text_color=ink, background_fill_color=None,
-            ),
-            "right",
+        coding = Coding(
+            self.x.value,
+            self.y.value,
+            tuple(self.further.value),
+            colour=self._name_of(self.colour),
+            size=self._name_of(self.size),
+            shape=self._name_of(self.shape),
+            error_x=self._name_of(self.error_x),
+            error_low=self._name_of(self.error_low),
+            error_high=self._name_of(self.error_high),
+            limit=self._name_of(self.limit),
+            limit_at=self._name_of(self.limit_at),
+            is_upper=self.limit_kind.value == "upper",
+            with_lines=self.lines.value == "points and lines",
+        )
+        drawn = PointTraces(
+            plot, coding, self._values, self.views.explorer.values, self.label, self.views.dark, self.log,
+            self.order.value == "downwards",
         )  # fmt: skip
-        return mapper
-
-    def _draw_errors(self, plot: Any, rows: NDArray[np.intp], data: dict[str, Any]) -> None:
-        """Draw uncertainties, symmetric where only one column is given, and arrows for limits."""
-        colour = "#9eacbd" if self.views.dark else "#536070"
-        low, high = self.error_low.value, self.error_high.value
-        if low != _NONE or high != _NONE:
-            down = self._values(low if low != _NONE else high)[rows]
-            up = self._values(high if high != _NONE else low)[rows]
-            plot.segment(
-                x0=data["x"], x1=data["x"], y0=data["y"] - down, y1=data["y"] + up, line_color=colour
-            )
-        if self.error_x.value != _NONE:
-            error = self._values(self.error_x.value)[rows]
-            plot.segment(
-                x0=data["x"] - error, x1=data["x"] + error, y0=data["y"], y1=data["y"], line_color=colour
-            )
-        if self.limit.value != _NONE:
-            flags = self._values(self.limit.value)[rows]
-            at = np.flatnonzero(np.isfinite(flags) & (flags != 0))
-            is_upper = self.limit_kind.value == "upper"
-            # An upper limit's arrow points to smaller values, which may be upwards on a turned axis.
-            points_down = is_upper == (self.order.value == "upwards")
-            plot.scatter(
-                data["x"][at], data["y"][at], marker="inverted_triangle" if points_down else "triangle", size=11,
-                fill_color=None, line_color=BRUSH_COLOUR, line_width=1.5, legend_label=f"{self.limit_kind.value} limit",
-            )  # fmt: skip
+        self._traces = drawn.draw()
 
     # Cells
 
@@ -238,7 +197,8 @@ class PlanePlot(LinkedPlot):
         if self.colour.value == _NONE:
             plot.image_rgba("image", "x", "y", "dw", "dh", source=self._source)
         else:
-            mapper = self._make_mapper(plot, np.asarray(pad_limits(*self._quantiles(self.colour.value))))
+            span = np.asarray(pad_limits(*self._quantiles(self.colour.value)))
+            mapper = make_mapper(plot, span, self.label(self.colour.value), self.views.dark)
             mapper.nan_color = "rgba(0, 0, 0, 0)"
             plot.image("image", "x", "y", "dw", "dh", source=self._source, color_mapper=mapper)
         self._recount()
@@ -266,11 +226,13 @@ class PlanePlot(LinkedPlot):
         """Show which rows are chosen now."""
         coordinator = self.views.coordinator
         counts = coordinator.count(self.name)
-        chosen = coordinator.chosen
+        restricts = coordinator.restricts
         assert self._drawn is not None
         if self._traces:
             for source, rows in self._traces:
-                source.selected.indices = [] if chosen is None else np.flatnonzero(chosen[rows]).tolist()
+                chosen = np.flatnonzero(coordinator.choose_of(rows)).tolist() if restricts else []
+                if chosen != source.selected.indices:
+                    source.selected.indices = chosen
             shown = sum(rows.size for _, rows in self._traces)
             how = "each a point"
         else:
@@ -279,7 +241,7 @@ class PlanePlot(LinkedPlot):
             how = "counted on a grid (" + ("lighter" if self.views.dark else "darker") + " is more)"
             if self.colour.value != _NONE:
                 how = f"counted on a grid, coloured by the mean of {self.colour.value}"
-        tail = "" if chosen is None else f"; {int(counts.chosen.sum()):,} of those shown are chosen"
+        tail = "" if not restricts else f"; {int(counts.chosen.sum()):,} of those shown are chosen"
         what = f"{self.y.value} against {self.x.value}"
         self.words.object = f"<p class='soft' role='note'>{what}: {shown:,} rows, {how}{tail}.</p>"
         self.fill_numbers()
@@ -292,7 +254,7 @@ class PlanePlot(LinkedPlot):
         if counts.mean is not None:
             image: Any = np.asarray(counts.mean.reshape(ny, nx), np.float32)
         else:
-            chosen = None if self.views.coordinator.chosen is None else counts.chosen
+            chosen = counts.chosen if self.views.coordinator.restricts else None
             linear = self.cells.value == "coarse cells"
             image = paint_cells((ny, nx), counts.all, chosen, self.views.dark, linear=linear)
         if self.log[0]:
@@ -350,10 +312,3 @@ class PlanePlot(LinkedPlot):
         row = find_nearest(*self._drawn, (at[0], at[1]), (unit[0], unit[1]))
         if row is not None:
             self.views.pick(row)
-
-
-def _scaled(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    good = values[np.isfinite(values)]
-    if good.size == 0 or good.max() == good.min():
-        return np.full(values.size, (low + high) / 2)
-    return np.nan_to_num(low + (high - low) * (values - good.min()) / (good.max() - good.min()), nan=low)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import panel as pn
-from bokeh.events import SelectionGeometry
+from bokeh.events import MouseEnter, SelectionGeometry
 from bokeh.models import BoxSelectTool, ColumnDataSource, LassoSelectTool, PolySelectTool, Scatter
 from numpy.typing import NDArray
 
@@ -169,11 +169,14 @@ class LinkedPlot(ABC):
         """Make an empty figure with the tools that choose."""
         plot = make_figure(self.views.dark, HEIGHT, _TOOLS, log)
         plot.min_width = 300
-        box = BoxSelectTool() if self.plane else BoxSelectTool(dimensions="width")
-        plot.add_tools(box, *([LassoSelectTool(), PolySelectTool()] if self.plane else []))
+        # Tools select nothing by themselves: the server says what is chosen, also while somebody is still drawing.
+        box = BoxSelectTool(continuous=True, renderers=[], dimensions="both" if self.plane else "width")
+        drawn = [LassoSelectTool(continuous=True, renderers=[]), PolySelectTool(renderers=[])]
+        plot.add_tools(box, *(drawn if self.plane else []))
         plot.toolbar.active_drag = box
         plot.toolbar.active_tap = None
         plot.on_event(SelectionGeometry, self._on_geometry)
+        plot.on_event(MouseEnter, lambda _event: self.views.prepare(self.name))
         return plot
 
     def draw_outline(self, plot: Any) -> None:
@@ -199,7 +202,7 @@ class LinkedPlot(ABC):
 
     def _on_geometry(self, event: Any) -> None:
         geometry = event.geometry
-        if not event.final or geometry.get("type") not in {"rect", "poly"}:
+        if geometry.get("type") not in {"rect", "poly"}:
             return
         logs = self.log
 
@@ -220,7 +223,10 @@ class LinkedPlot(ABC):
             xs = _rounded(drawn(geometry["x"], 0))
             ys = _rounded(drawn(geometry["y"], 1))
             region = Polygon(tuple(dict.fromkeys(zip(xs, ys, strict=True))))
-        self.choose(region)
+        if event.final:
+            self.choose(region)
+        else:
+            self.views.draw(self.name, region, *self.axes())
 
     def _choose_range(self, event: Any) -> None:
         if not event.new.strip():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import hpgeom
@@ -13,15 +14,17 @@ from bokeh.models import ColumnDataSource, Range1d
 from numpy.typing import NDArray
 
 from skydesk_portal.services.brushing import find_limits
+from skydesk_portal.storage.scratch import allocate
 from skydesk_portal.ui.linked_plot import LinkedPlot, make_table, pad_limits, paint_cells
 
-__all__ = ["SkyPlot"]
+__all__ = ["SkyPlot", "number_pixels"]
 
 _CELLS = 1500
 """Cells that are drawn at about most."""
 
 _DEEPEST = 17
 _TABLE_ROWS = 60
+_CHUNK_ROWS = 2_000_000
 
 
 class SkyPlot(LinkedPlot):
@@ -107,14 +110,10 @@ class SkyPlot(LinkedPlot):
         wanted = 41253.0 / max(area_deg2, 1e-12) * _CELLS / 12
         self._order = int(np.clip(np.floor(np.log2(max(wanted, 1)) / 2), 0, _DEEPEST))
         ra, dec = self._values
-        with np.errstate(invalid="ignore"):
-            inside = (ra >= x0) & (ra <= x1) & (dec >= y0) & (dec <= y1)
-        rows = np.flatnonzero(inside)
-        numbers = np.zeros(ra.size, np.uint32)
-        found = hpgeom.angle_to_pixel(1 << self._order, ra[rows] % 360.0, dec[rows], nest=True)
-        self._pixels, cells = _number(found)
-        numbers[rows] = cells + 1
-        self.views.coordinator.set_cells(self.name, numbers, self._pixels.size)
+        numbers, self._pixels = number_pixels(
+            ra, dec, (x0, x1, y0, y1), self._order, self.views.explorer.folder
+        )
+        self.views.coordinator.set_cells(self.name, numbers, self._pixels.size, ra, dec)
 
     def _on_ranges(self, _event: Any) -> None:
         self._renumber()
@@ -136,7 +135,7 @@ class SkyPlot(LinkedPlot):
         """Show which rows are chosen now."""
         coordinator = self.views.coordinator
         counts = coordinator.count(self.name)
-        chosen = None if coordinator.chosen is None else counts.chosen
+        chosen = counts.chosen if coordinator.restricts else None
         paint = paint_cells((1, counts.all.size), counts.all, chosen, self.views.dark).ravel()
         colours = [f"#{v & 255:02x}{v >> 8 & 255:02x}{v >> 16 & 255:02x}" for v in paint.tolist()]
         xs, ys = self._corners()
@@ -158,9 +157,45 @@ class SkyPlot(LinkedPlot):
         )
 
 
-def _number(pixels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the different cells, and for each row which of them it is in."""
+def number_pixels(
+    ra: NDArray[np.float64],
+    dec: NDArray[np.float64],
+    window: tuple[float, float, float, float],
+    order: int,
+    folder: Path | None = None,
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Number the HEALPix cells of rows in a window.
+
+    Parameters
+    ----------
+    ra, dec
+        ICRS degrees.
+    window
+        Least and greatest right ascension and declination, degrees.
+    order
+        HEALPix order of the cells (NESTED).
+    folder
+        Where the numbers of very many rows lie; `None` for memory.
+
+    Returns
+    -------
+    numbers
+        For each row the number of its cell, from 1; 0 outside of the window.
+    pixels
+        HEALPix index of each cell that has rows.
+    """
     import pandas as pd
 
-    cells, found = pd.factorize(pixels)
-    return np.asarray(found, np.int64), np.asarray(cells, np.int64)
+    x0, x1, y0, y1 = window
+    numbers = allocate((ra.size,), np.uint32, folder)
+    known: dict[int, int] = {}
+    for begin in range(0, ra.size, _CHUNK_ROWS):
+        part_ra, part_dec = ra[begin : begin + _CHUNK_ROWS], dec[begin : begin + _CHUNK_ROWS]
+        with np.errstate(invalid="ignore"):
+            rows = np.flatnonzero((part_ra >= x0) & (part_ra <= x1) & (part_dec >= y0) & (part_dec <= y1))
+        found = hpgeom.angle_to_pixel(1 << order, part_ra[rows] % 360.0, part_dec[rows], nest=True)
+        codes, pixels = pd.factorize(found)
+        cells = np.array([known.setdefault(int(pixel), len(known) + 1) for pixel in pixels], np.uint32)
+        if rows.size:
+            numbers[begin + rows] = cells[codes]
+    return numbers, np.array(list(known), np.int64)

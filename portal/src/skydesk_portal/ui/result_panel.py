@@ -84,7 +84,7 @@ class ResultPanel:
         self.sheet = pn.pane.HTML("", sizing_mode="stretch_width")
         self.statistics = pn.pane.HTML("", sizing_mode="stretch_width")
         self.count = pn.pane.HTML("", sizing_mode="stretch_width")
-        self.rows = KeptTable(self.pick, self._on_tick, self._on_conditions, self.say)
+        self.rows = KeptTable(self.pick, self._on_tick, self._on_conditions, self.say, self._order_columns)
         self.views = LinkedViews(dark, self.pick_point, self._on_chosen, self._on_change, self.say)
         self.subsets = SubsetsPanel(self)
         self.transfer = ResultTransfer(services, identity, lambda: (self.result.id, self.shown_view()))
@@ -209,7 +209,7 @@ class ResultPanel:
             region = read_region(saved.get("b", ()))
             if region is not None and plot.figure is not None and isinstance(saved.get("b"), list):
                 plot.choose(region)
-        self._on_chosen(self.views.coordinator.chosen)
+        self._on_chosen(True)
         self.show_actions()
 
     def _offer_columns(self) -> None:
@@ -272,6 +272,10 @@ class ResultPanel:
             self.rows.set_columns(tuple(event.new))
             self.show_actions()
             self._on_change()
+
+    def _order_columns(self, names: tuple[str, ...]) -> None:
+        """Follow columns that were dragged in the table: the list of columns says the same."""
+        self.columns.value = list(names)
 
     def _on_derive(self, _event: Any) -> None:
         if self.derive_columns(((self.derived_name.value.strip(), self.derived_text.value.strip()),)):
@@ -347,36 +351,36 @@ class ResultPanel:
             mask[sorted(self.rows.ticked)] = 1
         self.views.set_mask("ticks", mask)
 
-    def _on_chosen(self, chosen: NDArray[np.uint8] | None) -> None:
+    def _on_chosen(self, is_complete: bool) -> None:
+        """Show how many rows are chosen and which; what takes longer follows when the brush is complete."""
         if self.explorer is None:
             return
-        rows = self.result.rows
-        if chosen is None:
+        rows, linked = self.result.rows, self.views.coordinator
+        if not linked.restricts:
             self.count.object = (
                 f"<p role='status'>All {rows:,} rows are chosen: draw a box or a lasso in any plot.</p>"
             )
         else:
-            number = self.views.coordinator.number_chosen
-            self.count.object = (
-                f"<p role='status'><b>{number:,} of {rows:,} rows are chosen</b> in all views.</p>"
-            )
+            self.count.object = f"<p role='status'><b>{linked.number_chosen:,} of {rows:,} rows are chosen</b> in all views.</p>"
         # Conditions already keep rows out of the table: only brushes mark some of those it shows.
-        marks = None if set(self.views.coordinator.brushes) <= {"conditions"} else chosen
-        self.rows.set_chosen(marks)
+        marks = None if set(linked.brushes) <= {"conditions"} else linked
+        self.rows.set_chosen(marks, is_complete=is_complete)
+        if not is_complete:
+            return
         if self.only.value == _ONLY:
             self._keep_chosen()
         else:
             self.show_links()
-        if chosen is not None:
-            self._tell(np.flatnonzero(chosen), "chosen rows of the result")
+        if linked.restricts:
+            self._tell(linked.list_chosen(_MOST_TOLD), linked.number_chosen, "chosen rows of the result")
         self._on_change()
 
-    def _tell(self, numbers: NDArray[np.integer[Any]], caption: str) -> None:
-        """Tell the person's programs which rows are selected."""
+    def _tell(self, numbers: NDArray[np.integer[Any]], count: int, caption: str) -> None:
+        """Tell the person's programs which rows are selected, the first ones of very many."""
         assert self.explorer is not None
-        if numbers.size > _MOST_TOLD:
-            caption = f"the first {_MOST_TOLD:,} of {numbers.size:,} {caption}"
-        self._selected(self.explorer.rows(numbers[:_MOST_TOLD]), self.explorer.columns, caption)
+        if count > numbers.size:
+            caption = f"the first {numbers.size:,} of {count:,} {caption}"
+        self._selected(self.explorer.rows(numbers), self.explorer.columns, caption)
 
     def _keep_chosen(self) -> None:
         chosen = self.views.coordinator.chosen
@@ -407,7 +411,7 @@ class ResultPanel:
         self.sheet.object = write_sheet(number, self.explorer.columns, self.explorer.row(number))
         self.sheet_card.visible = True
         self.show_links()
-        self._tell(np.array([number]), "row of the result")
+        self._tell(np.array([number]), 1, "row of the result")
 
     def pick_point(self, number: int) -> None:
         """Answer to a click on a point of a plot."""
@@ -416,7 +420,7 @@ class ResultPanel:
 
     def shown_view(self) -> ResultView:
         """Return columns, rows and order of what the table shows."""
-        if self.only.value == _ONLY and self.views.coordinator.chosen is not None:
+        if self.only.value == _ONLY and self.views.coordinator.restricts:
             return replace(self.rows.shown, subset=CHOSEN_SUBSET)
         return self.rows.shown
 
@@ -452,12 +456,12 @@ class ResultPanel:
     def show_links(self) -> None:
         """Offer the image and the light curve of the picked row, and the light curves of a few chosen ones."""
         parts = "" if self._row is None else self._row_links(self._row)
-        chosen = self.views.coordinator.chosen
-        if chosen is not None and 0 < self.views.coordinator.number_chosen <= _MOST_LINKS:
-            parts += self._curve_links(np.flatnonzero(chosen))
+        linked = self.views.coordinator
+        if linked.restricts and 0 < linked.number_chosen <= _MOST_LINKS:
+            parts += self._curve_links(linked.list_chosen(_MOST_LINKS))
         self.links.object = f"<div class='links'>{parts}</div>" if parts else ""
 
-    def _curve_links(self, numbers: NDArray[np.intp]) -> str:
+    def _curve_links(self, numbers: NDArray[np.int64]) -> str:
         """Links to the light curves of rows that are objects."""
         assert self.explorer is not None
         found = next((c for c in _OBJECTS if self.explorer.find_column(c[0]) is not None), None)
@@ -505,6 +509,7 @@ class ResultPanel:
 
     def close(self) -> None:
         """Give the result back when the page is left."""
+        self.views.stop()
         if self.explorer is not None:
             self.explorer.close()
             self.explorer = None

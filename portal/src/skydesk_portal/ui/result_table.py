@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import PortalError, QueryError
 from skydesk_portal.models.resultsets import ResultView
+from skydesk_portal.services.brushing import Coordinator
 from skydesk_portal.services.column_filters import HELP, write_condition
 from skydesk_portal.services.explorer import ResultExplorer, ResultPage, is_numeric
 from skydesk_portal.ui.components import SkyTable
@@ -32,6 +32,8 @@ class KeptTable:
         Called when the conditions have changed.
     on_error
         Told what cannot be done.
+    on_order
+        Called with the columns in the order that somebody has put them into.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class KeptTable:
         on_tick: Callable[[], None],
         on_change: Callable[[], None],
         on_error: Callable[[PortalError | None], None],
+        on_order: Callable[[tuple[str, ...]], None],
     ) -> None:
         self.view = SkyTable(sizing_mode="stretch_width")
         self.explorer: ResultExplorer | None = None
@@ -48,12 +51,13 @@ class KeptTable:
         self.expression = ""
         self.only_chosen = False
         self.ticked: set[int] = set()
-        self._chosen: NDArray[np.uint8] | None = None
+        self._linked: Coordinator | None = None
         self._page: ResultPage | None = None
         self._first = 0
         self._total = 0
         self._picked: int | None = None
         self._on_pick, self._on_tick, self._on_change, self._on_error = on_pick, on_tick, on_change, on_error
+        self._on_order = on_order
         self.view.param.watch(self._turn, "request")
         self.view.param.watch(self._pick, "picked")
         self.view.param.watch(self._tick, "ticked")
@@ -75,7 +79,7 @@ class KeptTable:
             A condition for whole rows.
         """
         self.explorer, self.filters, self.expression = explorer, dict(filters), expression
-        self._first, self._picked, self.ticked, self._chosen, self.only_chosen = 0, None, set(), None, False
+        self._first, self._picked, self.ticked, self._linked, self.only_chosen = 0, None, set(), None, False
         self.shown = replace(view, filters=self._conditions(self.filters, expression))
         self._recount()
 
@@ -125,14 +129,22 @@ class KeptTable:
         except QueryError:
             self._filter(filters, "")
 
-    def set_chosen(self, chosen: NDArray[np.uint8] | None) -> None:
-        """Follow the rows that views have chosen."""
-        self._chosen = chosen
-        if self.only_chosen:
+    def set_chosen(self, linked: Coordinator | None, *, is_complete: bool) -> None:
+        """Follow the rows that views have chosen.
+
+        Parameters
+        ----------
+        linked
+            Knows which they are; `None` for all.
+        is_complete
+            Whether the brush is; while it is drawn, the rows that are shown stay, marked by what it holds.
+        """
+        self._linked = linked
+        if is_complete and self.only_chosen:
             self._first = 0
             self._recount()
         else:
-            self._draw()
+            self._show_page()
 
     def show_only_chosen(self, only: bool) -> None:
         """Show the chosen rows alone, or all."""
@@ -142,14 +154,14 @@ class KeptTable:
 
     @property
     def _restricts(self) -> bool:
-        return self.only_chosen and self._chosen is not None
+        return self.only_chosen and self._linked is not None
 
     def _recount(self) -> None:
         if self.explorer is None:
             return
         if self._restricts:
-            assert self._chosen is not None
-            self.explorer.choose(np.flatnonzero(self._chosen))
+            assert self._linked is not None
+            self.explorer.choose(np.flatnonzero(self._linked.chosen))
         self._total = self.explorer.count(self.shown, chosen=self._restricts)
         self._draw()
 
@@ -172,6 +184,9 @@ class KeptTable:
                 keys = [(str(name), bool(down)) for name, down in request["sort"]]
                 self.shown = replace(self.shown, sort=tuple(keys))
                 self._on_change()
+            if "columns" in request:
+                known = {c.name for c in self.explorer.columns}
+                self._on_order(tuple(name for name in map(str, request["columns"]) if name in known))
             last = max(self._total - 1, 0) // PAGE_ROWS * PAGE_ROWS
             self._first = min(max(int(request.get("first", 0)), 0), last)
             self._draw()
@@ -209,12 +224,18 @@ class KeptTable:
             return
         page = self.explorer.page(self.shown, self._first, PAGE_ROWS, chosen=self._restricts)
         self._page = page
+        self._show_page()
+
+    def _show_page(self) -> None:
+        page = self._page
+        if page is None:
+            return
         values = [column.to_pylist() for column in page.table.columns]
         rows = [
             [format_cell(column[n], info.datatype) for column, info in zip(values, page.columns, strict=True)]
             for n in range(page.table.num_rows)
         ]
-        chosen = None if self._chosen is None else [bool(self._chosen[n]) for n in page.numbers]
+        chosen = None if self._linked is None else self._linked.choose_of(page.numbers).tolist()
         self.view.page = {
             "columns": [
                 {
@@ -230,11 +251,12 @@ class KeptTable:
             "total": self._total,
             "size": PAGE_ROWS,
             "sort": [list(key) for key in self.shown.sort],
-            "note": "Shift and a heading: a further sorting key",
+            "note": "Drag over cells and Ctrl+C to copy; drag a heading to move its column",
             "caption": "Result of the query",
             "selected": page.numbers.index(self._picked) if self._picked in page.numbers else -1,
             "filters": self.filters,
             "filterHelp": HELP,
             "ticked": [n in self.ticked for n in page.numbers],
             "chosen": chosen,
+            "movable": True,
         }

@@ -9,7 +9,7 @@ import numpy as np
 import panel as pn
 
 from skydesk_portal.exceptions import ForbiddenError, PortalError, UsageError
-from skydesk_portal.services.brushing import combine_subsets
+from skydesk_portal.services.subsets import combine_subsets
 from skydesk_portal.ui.shell import notice
 
 if TYPE_CHECKING:
