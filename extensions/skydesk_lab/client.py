@@ -36,7 +36,14 @@ def light_curve(object_id: int | str, *, release: str | None = None, difference:
 
 
 def cutout(
-    ra_deg: float, dec_deg: float, *, radius_arcsec: float = 20.0, dataset_type: str = "deep_coadd"
+    ra_deg: float,
+    dec_deg: float,
+    *,
+    radius_arcsec: float = 20.0,
+    dataset_type: str = "deep_coadd",
+    band: str | None = None,
 ) -> fits.HDUList:
     """Cut a circle out of an image on the platform of this lab; see `Platform.cutout`."""
-    return Platform().cutout(ra_deg, dec_deg, radius_arcsec=radius_arcsec, dataset_type=dataset_type)
+    return Platform().cutout(
+        ra_deg, dec_deg, radius_arcsec=radius_arcsec, dataset_type=dataset_type, band=band
+    )
