@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import pytest
 from browser import test_portal_pages as pages
-from browser.test_catalogs_page import QUERY, figure, frame, run, write
+from browser.test_catalogs_page import QUERY, frame, run
 from playwright.sync_api import Page, expect
 
 browser, home, page, portal = pages.browser, pages.home, pages.page, pages.portal

@@ -149,6 +149,8 @@ def test_the_session_of_a_closed_page_does_not_wait(page, portal):
     headers = {"Authorization": f"Bearer {ANNA_TOKEN}"}
     limit = time.monotonic() + 60
     # Without the page's word the session would wait for 90 seconds.
-    while httpx.get(f"{portal.direct}/page-sessions/{session}", headers=headers, timeout=60).status_code != 404:
+    while (
+        httpx.get(f"{portal.direct}/page-sessions/{session}", headers=headers, timeout=60).status_code != 404
+    ):
         assert time.monotonic() < limit
         page.wait_for_timeout(500)

@@ -20,8 +20,9 @@ from skydesk_portal.pipeline.fitsfiles import build_part, list_parts
 
 if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
-    from skydesk_portal.services.files import Claim, FilesService
+    from skydesk_portal.services.files import FilesService
     from skydesk_portal.services.fitsaddresses import FitsAddresses
+    from skydesk_portal.storage.claims import Claim
 
 __all__ = ["OWN_IMAGES", "FitsFiles", "measure_uploads"]
 

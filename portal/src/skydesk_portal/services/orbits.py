@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skydesk_portal.exceptions import NotFoundError, UsageError
-from skydesk_portal.pipeline.sky import evaluate_wcs
-from skydesk_portal.pipeline.sky import invert_wcs
+from skydesk_portal.pipeline.sky import evaluate_wcs, invert_wcs
 
 if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity

@@ -46,8 +46,8 @@ from skydesk_portal.ui.routes_alerts import create_alerts_router
 from skydesk_portal.ui.routes_files import create_files_router
 from skydesk_portal.ui.routes_find import create_find_router
 from skydesk_portal.ui.routes_notices import create_notices_router
-from skydesk_portal.ui.routes_transfer import create_transfer_router
 from skydesk_portal.ui.routes_session import create_session_router
+from skydesk_portal.ui.routes_transfer import create_transfer_router
 from skydesk_portal.ui.services import PortalServices
 from skydesk_portal.ui.sessions import (
     OpenSessions,

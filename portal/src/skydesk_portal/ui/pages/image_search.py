@@ -169,6 +169,7 @@ class _Page:
             return
         ids = self.result.table.column("dataset_id").to_pylist()
         self.transfer.offer(self.release.value, [ids[n] for n in sorted(self.table.ticked)])
+
     async def on_cut(self, _event: Any) -> None:
         """Hand cut-outs of all images found, around the position that was searched for, over as a job."""
         try:
@@ -265,7 +266,8 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         pn.state.onload(page.on_search)
     heading = pn.pane.HTML(
         "<h1>Image search</h1><p class='soft'>All conditions that are filled in have to hold; "
-        "a row of the list opens the image, ticked rows can be downloaded or kept. Dates are UTC, MJD (TAI), JD (UTC) or BJD (TDB, around the position). "
+        "a row of the list opens the image, ticked rows can be downloaded or kept. "
+        "Dates are UTC, MJD (TAI), JD (UTC) or BJD (TDB, around the position). "
         "The cameras of these releases have no rafts to choose from.</p>",
         sizing_mode="stretch_width",
     )
