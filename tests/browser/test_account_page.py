@@ -83,9 +83,8 @@ def test_a_service_that_is_down_is_named_and_the_rest_goes_on(calm_page, pages, 
     try:
         pages.factory.create_files_service().note_change(ANNA)
         calm_page.goto(f"{pages.url}/files")
-        expect(
-            calm_page.get_by_role("alert").filter(has_text="This page is not available now")
-        ).to_be_visible()
+        told = calm_page.get_by_role("alert").filter(has_text="the home folder /home/anna is a file")
+        expect(told).to_be_visible()
         calm_page.goto(f"{pages.url}/catalogs?query=SELECT+TOP+3+objectId+FROM+maps.Object")
         expect(calm_page.get_by_text("1–3 of 3")).to_be_visible()
     finally:

@@ -73,7 +73,8 @@ print("RESULT " + json.dumps({{
 
 @pytest.fixture
 def lab_page(signed_in_page: Page, running_stack: Stack) -> Page:
-    signed_in_page.goto(f"{running_stack.url}/nb/hub/user-redirect/lab?reset")
+    # A workspace of its own: in the usual one JupyterLab opens what other tests left open, not the launcher.
+    signed_in_page.goto(f"{running_stack.url}/nb/hub/user-redirect/lab/workspaces/tutorials?reset")
     signed_in_page.wait_for_url(re.compile(r"/nb/user/tester/lab"), timeout=120_000)
     signed_in_page.locator(".jp-Launcher").first.wait_for(timeout=120_000)
     return signed_in_page
