@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bench import dachs
 from bench.browser import measure_browser
 from bench.catalogs import measure_against_peer, measure_load
 from bench.cutouts import measure_cutouts
+from bench.focal_plane import measure_focal_plane
 from bench.jobs import measure_jobs, measure_limits
 from bench.large import make_large_release
 from bench.lightcurves import measure_light_curves, measure_periods
@@ -52,7 +54,18 @@ def main() -> None:
         metavar="ROWS",
         help="measure only a kept result of the Catalogs page with so many rows, such as 1e7",
     )
+    parser.add_argument(
+        "--focal-plane",
+        type=int,
+        metavar="SIDE",
+        help="measure only the focal plane of 189 detectors of SIDE x SIDE pixels, such as 4096 for 3.2 gigapixels",
+    )
     options = parser.parse_args()
+    if options.focal_plane is not None:
+        with make_home() as home:
+            keep(measure_focal_plane(home, options.focal_plane))
+        render_page()
+        return
     if options.results is not None:
         keep(measure_result_sets(int(options.results)))
         render_page()
@@ -61,11 +74,9 @@ def main() -> None:
         measure_large(options.large)
         render_page()
         return
-    with tempfile.TemporaryDirectory(prefix="skydesk-bench-") as folder:
-        home = options.home or Path(folder) / "home"
+    with make_home() as fresh:
+        home = options.home or fresh
         if options.home is None:
-            # Labs run under another account: the folders above the home must let it through.
-            Path(folder).chmod(0o711)
             keep(measure_demo(home, options.preset))
         manifest = json.loads((home / "releases" / "demo" / "manifest.json").read_text())
         with running(home):
@@ -87,8 +98,20 @@ def main() -> None:
                 keep(measure_browser(stack))
                 keep(measure_light_curves(stack, manifest["name"]))
                 keep(measure_sessions(stack))
+        if not options.skip_browser:
+            with make_home() as other:
+                keep(measure_focal_plane(other))
         keep([Measurement("stop", stack.stop_s, "s", "down until nothing runs", "promise", STOP_LIMIT_S)])
     render_page()
+
+
+@contextlib.contextmanager
+def make_home() -> Iterator[Path]:
+    """Give the name of a home folder that goes with what is in it."""
+    with tempfile.TemporaryDirectory(prefix="skydesk-bench-") as folder:
+        # Labs run under another account: the folders above the home must let it through.
+        Path(folder).chmod(0o711)
+        yield Path(folder) / "home"
 
 
 def measure_large(home: Path) -> None:

@@ -39,7 +39,7 @@ def plane(tmp_path_factory):
             [-0.5, SIZE - 0.5, SIZE - 0.5, -0.5], [-0.5, -0.5, SIZE - 0.5, SIZE - 0.5]
         )
         opened = build_part(path, 0, 0, folder / f"pyramid-{n}", {})
-        members.append(Member(str(n), np.stack(corners, axis=1), lambda opened=opened: opened))
+        members.append(Member(str(n), np.stack(corners, axis=1), *2 * [lambda opened=opened: opened]))
         mappings.append((wcs, pixels))
     return FocalPlane(members, "visit 1", SCALE_ARCSEC), mappings
 

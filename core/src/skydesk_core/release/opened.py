@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from skydesk_core.errors import DataError, NotFoundError
 from skydesk_core.home import Home
 from skydesk_core.release.manifest import Manifest
 from skydesk_core.release.model import ReleaseSchema
-from skydesk_core.release.pyramid import Pyramid, build_pyramid
+from skydesk_core.release.pyramid import Pyramid, build_overview, build_pyramid
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DataCoordinate, DatasetRef
 
-__all__ = ["Release", "build_dataset_pyramid", "get_release", "list_releases"]
+__all__ = ["Release", "build_dataset_overview", "build_dataset_pyramid", "get_release", "list_releases"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -130,6 +130,11 @@ class Release:
                 raise NotFoundError(f"release {self.name} has no dataset {key}")
             return build_dataset_pyramid(butler, ref, folder, self.name)
 
+    def find_overview(self, dataset_id: UUID | str) -> Pyramid | None:
+        """Open the coarsest level of an image's pixels; None for images that none was published of."""
+        folder = self.path / "overviews" / str(UUID(str(dataset_id)))
+        return Pyramid.open(folder) if (folder / "meta.json").exists() else None
+
 
 def build_dataset_pyramid(
     butler: Butler, ref: DatasetRef, folder: Path, release: str | None = None
@@ -155,6 +160,28 @@ def build_dataset_pyramid(
     image = butler.get(ref)
     if not (hasattr(image, "image") or hasattr(image, "array")):
         raise DataError(f"dataset {ref.id} ({ref.datasetType.name}) is not an image")
+    return build_pyramid(image, folder, *_identify(ref, release))
+
+
+def build_dataset_overview(
+    butler: Butler, ref: DatasetRef, folder: Path, release: str | None = None
+) -> Pyramid | None:
+    """Build the overview of one Butler dataset; the parameters are those of `build_dataset_pyramid`.
+
+    Returns
+    -------
+    Pyramid or None
+        None for an image without a place on the sky.
+    """
+    wanted = {"components": ["image", "sky_projection"]}
+    found = butler.get(ref.makeComponentRef("components"), parameters=wanted)
+    if found["sky_projection"] is None:
+        return None
+    return build_overview(found["image"], found["sky_projection"], folder, *_identify(ref, release))
+
+
+def _identify(ref: DatasetRef, release: str | None) -> tuple[dict[str, Any], str | None]:
+    """Return what ``meta.json`` says about the identity of a dataset, and its band."""
     data_id = ref.dataId
     record = None
     if data_id.hasRecords():
@@ -179,7 +206,7 @@ def build_dataset_pyramid(
         "mjd": None if middle is None else float(middle),
     }
     band = str(data_id["band"]) if _knows(data_id, "band") else None
-    return build_pyramid(image, folder, identity, band)
+    return identity, band
 
 
 def _knows(data_id: DataCoordinate, dimension: str) -> bool:

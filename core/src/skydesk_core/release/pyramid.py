@@ -3,6 +3,9 @@
 A pyramid is a folder with ``meta.json`` and one memory-mapped array per plane and level. Level 0 is the
 coarsest and fits one tile, the last level is native. Arrays are stored bottom row first, as in FITS; tiles are
 counted and ordered from the top, as map clients want them.
+
+An overview is a pyramid of which only the coarsest level of the pixels is stored: small enough to be published
+with every image, and all that a view of many detectors needs.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,7 @@ from numpy.typing import NDArray
 from skydesk_core.errors import DataError, NotFoundError
 from skydesk_core.release.wcsfit import fit_wcs, make_pixel_to_sky
 
-__all__ = ["PLANES", "TILE", "Pyramid", "build_pyramid"]
+__all__ = ["PLANES", "TILE", "Pyramid", "build_overview", "build_pyramid"]
 
 TILE = 256
 """Pixels along the side of a tile."""
@@ -145,7 +149,7 @@ class Pyramid:
         plane = _ALIASES.get(plane, plane)
         key = (plane, z)
         if key not in self._arrays:
-            if plane not in self.planes or not 0 <= z < self.levels:
+            if plane not in self.planes or not 0 <= z < self.meta.get("stored_levels", self.levels):
                 raise NotFoundError(f"image has no plane {plane!r} at level {z}")
             self._arrays[key] = np.load(self.folder / f"{plane}-{z}.npy", mmap_mode="r")
         return self._arrays[key]
@@ -349,9 +353,7 @@ def build_pyramid(
     pixels = planes["image"]
     no_data = 1 << mask_planes["NO_DATA"] if "NO_DATA" in mask_planes else 0
     ny, nx = pixels.shape
-    levels = 1
-    while TILE << (levels - 1) < max(ny, nx):
-        levels += 1
+    levels = _count_levels(ny, nx)
     masked = hasattr(image, "image")
     cards, fit = _describe_sky(image) if masked else (None, None)
     meta = {
@@ -369,16 +371,83 @@ def build_pyramid(
         "stats": _stats(pixels, planes.get("mask"), no_data),
         **(identity or {}),
     }
+    with _finished(folder, meta) as work:
+        for name, plane in planes.items():
+            _write_levels(work, name, plane, levels)
+    return Pyramid.open(folder)
+
+
+def build_overview(
+    image: Any,
+    projection: Any,
+    folder: Path,
+    identity: Mapping[str, Any] | None = None,
+    band: str | None = None,
+) -> Pyramid:
+    """Build the overview of an image, complete or not at all.
+
+    Parameters
+    ----------
+    image
+        An ``lsst.images.Image``.
+    projection
+        Its ``lsst.images.SkyProjection``.
+    folder
+        Where to put it; an existing overview is replaced.
+    identity, band
+        As for `build_pyramid`.
+
+    Returns
+    -------
+    Pyramid
+        With the plane ``image`` at level 0 alone, equal to that of the whole pyramid.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.asarray(image.array, np.float32)
+    ny, nx = pixels.shape
+    levels = _count_levels(ny, nx)
+    for _ in range(levels - 1):
+        pixels = _halve_mean(pixels)
+    meta = {
+        "version": _VERSION,
+        "shape": [ny, nx],
+        "xy0": [int(image.bbox.x.start), int(image.bbox.y.start)],
+        "levels": levels,
+        "stored_levels": 1,
+        "tile": TILE,
+        "planes": ["image"],
+        "mask_planes": {},
+        "unit": None if image.unit is None else image.unit.to_string(),
+        "band": band,
+        "wcs": None,
+        "wcs_fit": fit_wcs(make_pixel_to_sky(projection, image.bbox), image.bbox.shape),
+        "stats": {},
+        **(identity or {}),
+    }
+    with _finished(folder, meta) as work:
+        np.save(work / "image-0.npy", pixels)
+    return Pyramid.open(folder)
+
+
+def _count_levels(ny: int, nx: int) -> int:
+    levels = 1
+    while TILE << (levels - 1) < max(ny, nx):
+        levels += 1
+    return levels
+
+
+@contextmanager
+def _finished(folder: Path, meta: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a folder for arrays that comes to its place, with ``meta.json``, once they are written."""
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         work.chmod(0o755)
-        for name, plane in planes.items():
-            _write_levels(work, name, plane, levels)
+        yield work
         (work / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         _replace(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Pyramid.open(folder)
 
 
 def _write_levels(work: Path, name: str, plane: NDArray[Any], levels: int) -> None:

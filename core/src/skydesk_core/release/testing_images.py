@@ -48,7 +48,7 @@ from skydesk_core.skymap import make_polygon, make_skymap, register_skymap
 if TYPE_CHECKING:
     from skydesk_core.release.testing import Scene
 
-__all__ = ["BANDS", "CENTER", "SEEING_ARCSEC", "SKYMAP", "SyntheticRepo", "SyntheticVisit"]
+__all__ = ["BANDS", "CENTER", "SEEING_ARCSEC", "SKYMAP", "SyntheticRepo", "SyntheticVisit", "make_detector"]
 
 BANDS = ("g", "r", "i")
 CENTER = (53.13, -28.10)
@@ -119,8 +119,23 @@ def _detector_wcs() -> WCS:
     return wcs
 
 
-def _detector(box: Any, visit: int) -> Any:
-    """Describe the detector: the smallest camera that a VisitImage accepts."""
+def make_detector(box: Any, visit: int, number: int = 0) -> Any:
+    """Describe a detector: the smallest camera that a VisitImage accepts.
+
+    Parameters
+    ----------
+    box
+        The detector's pixels, an ``lsst.images.Box``.
+    visit
+        Identifier of the visit.
+    number
+        Identifier of the detector.
+
+    Returns
+    -------
+    lsst.images.cameras.Detector
+        The description.
+    """
     from lsst.images._transforms import _ast as ast
     from lsst.images.cameras import (
         CameraFrameSet,
@@ -132,10 +147,10 @@ def _detector(box: Any, visit: int) -> Any:
 
     frames = ast.FrameSet(ast.Frame(2, "Ident=FOCAL_PLANE, Unit(1)=mm, Unit(2)=mm"))
     frames.addFrame(1, ast.ZoomMap(2, 1e-3), ast.Frame(2, "Ident=FIELD_ANGLE, Unit(1)=rad, Unit(2)=rad"))
-    frames.addFrame(1, ast.ZoomMap(2, 100.0), ast.Frame(2, "Ident=DETECTOR_0"))
+    frames.addFrame(1, ast.ZoomMap(2, 100.0), ast.Frame(2, f"Ident=DETECTOR_{number}"))
     attributes = DetectorAttributes(
-        name="S11",
-        id=0,
+        name=f"S{number:03d}" if number else "S11",
+        id=number,
         type=next(iter(DetectorType)),
         serial="S11",
         bbox=box,
@@ -400,7 +415,7 @@ class SyntheticRepo:
             mask=planes["mask"],
             obs_info=info,
             psf=GaussianPointSpreadFunction(self._psf_sigma, bounds=box, stamp_size=25),
-            detector=_detector(box, visit.id),
+            detector=make_detector(box, visit.id),
             band=visit.band,
         )
 

@@ -40,7 +40,7 @@ from skydesk_core.release.obscore import (
     make_obscore,
 )
 from skydesk_core.release.obscore_columns import load_obscore
-from skydesk_core.release.opened import Release, build_dataset_pyramid
+from skydesk_core.release.opened import Release, build_dataset_overview, build_dataset_pyramid
 from skydesk_core.release.provenance import Provenance, describe_provenance, make_provenance_table
 from skydesk_core.release.schemafile import write_schema_yaml
 
@@ -72,6 +72,7 @@ _PACKAGES = (
 )
 _BAND_ORDER = "ugrizy"
 _EAGER_PYRAMIDS = ("deep_coadd", "template_coadd")
+_OVERVIEWS = ("visit_image", "difference_image")
 _LOCK = ".lock"
 
 
@@ -226,7 +227,7 @@ class ReleaseBuilder:
         instrument: str | None,
         provenance: Provenance | None = None,
     ) -> None:
-        """Publish ObsCore rows for images and build the pyramids of the coadds; call it after the tables.
+        """Publish ObsCore rows for images, the pyramids of the coadds and the overviews of visits; call it after the tables.
 
         Parameters
         ----------
@@ -247,10 +248,14 @@ class ReleaseBuilder:
             self.catalogs.add(describe_provenance(), make_provenance_table(provenance))
         eager = [r for r in refs if r.datasetType.name in _EAGER_PYRAMIDS]
         for number, ref in enumerate(eager):
-            self.report("image pyramids", 0.65 + 0.13 * number / len(eager))
+            self.report("image pyramids", 0.65 + 0.06 * number / len(eager))
             pyramid = build_dataset_pyramid(butler, ref, self.folder / "pyramids" / str(ref.id), self.name)
             if ref.datasetType.name == "deep_coadd":
                 self._coadds.append(pyramid)
+        small = [r for r in refs if r.datasetType.name in _OVERVIEWS]
+        for number, ref in enumerate(small):
+            self.report("overviews of visits", 0.71 + 0.07 * number / len(small))
+            build_dataset_overview(butler, ref, self.folder / "overviews" / str(ref.id), self.name)
         self.report("coverage", 0.79)
         outline, self._center = make_footprint(self._facts)
         self._mocs, self._band_mocs = write_mocs(self.folder, self._coadds, outline)
@@ -382,7 +387,8 @@ class ReleaseBuilder:
 
     def _hash_tree(self) -> dict[str, str]:
         paths = sorted(p for p in self.folder.rglob("*") if p.is_file() and p.name != _LOCK)
-        kept = [p for p in paths if not p.is_relative_to(self.folder / "pyramids")]
+        made = [self.folder / "pyramids", self.folder / "overviews"]
+        kept = [p for p in paths if not any(p.is_relative_to(folder) for folder in made)]
         return {str(p.relative_to(self.folder)): hash_file(p) for p in kept}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ _STEPS = 16
 _ID = re.compile(r"visit-([a-z_]{3,40})-(\d{1,19})\Z")
 _LARGEST = 1 << 18
 _SAMPLED = 3
+_BULGE = 16
+"""By how many native pixels the edge of a detector may lie outside the straight lines between its corners."""
 # Two cores: more threads would only wait for one another.
 _POOL = ThreadPoolExecutor(2, thread_name_prefix="focal-plane")
 
@@ -53,11 +54,14 @@ class Member:
         Corners in ICRS degrees, shape (n, 2).
     open
         Opens its pyramid; the first time may take a while.
+    open_overview
+        Opens the coarsest level of its pixels, which is there at once.
     """
 
     name: str
     outline: NDArray[np.float64]
     open: Callable[[], Pyramid]
+    open_overview: Callable[[], Pyramid]
 
 
 class FocalPlane:
@@ -82,6 +86,7 @@ class FocalPlane:
         if not members:
             raise NotFoundError("this visit has no image with a place on the sky")
         self.members = tuple(members)
+        self._numbers = {m.name: n for n, m in enumerate(self.members)}
         corners = np.concatenate([m.outline for m in self.members])
         unit = np.radians(corners)
         middle = np.stack(
@@ -111,7 +116,7 @@ class FocalPlane:
         self.xy0 = (0, 0)
         self.title = title
         self.planes = ("image", "variance", "mask")
-        self._guard = threading.Lock()
+        self._overviews: dict[str, Pyramid] = {}
 
     def _flatten(self, sky: NDArray[np.float64]) -> NDArray[np.float64]:
         xi, eta = project(sky[:, 0], sky[:, 1], self._crval)
@@ -185,6 +190,16 @@ class FocalPlane:
             "data_id": {},
         }
 
+    def _open(self, member: Member, plane: str, block: int) -> Pyramid:
+        """Open what a tile of one pixel for so many of a detector's needs: its overview if that is fine enough."""
+        if plane == "image":
+            small = self._overviews.get(member.name)
+            if small is None:
+                small = self._overviews[member.name] = member.open_overview()
+            if block >= 1 << (small.levels - 1):
+                return small
+        return member.open()
+
     def _touched(self, box: tuple[float, float, float, float]) -> list[Member]:
         x0, y0, x1, y1 = box
         return [
@@ -223,19 +238,29 @@ class FocalPlane:
         steps = np.linspace(0, side, _STEPS + 1)
         gx, gy = np.meshgrid(left + steps, top - steps)
         ra, dec = self._sky(gx, gy)
-        for pyramid in _POOL.map(lambda m: m.open(), members):
-            self._fill(out, pyramid, plane, block, (ra, dec))
+        opened = _POOL.map(lambda m: self._open(m, plane, block), members)
+        for member, pyramid in zip(members, opened, strict=True):
+            flat = self.footprints[self._numbers[member.name]]
+            columns, rows = (flat[:, 0] - left) / block, (top - flat[:, 1]) / block
+            part = (_span(rows, _BULGE / block), _span(columns, _BULGE / block))
+            self._fill(out[part], part, pyramid, plane, block, (ra, dec))
         return out
 
     def _fill(
-        self, out: NDArray[Any], pyramid: Pyramid, plane: str, block: int, sky: tuple[Any, Any]
+        self,
+        out: NDArray[Any],
+        part: tuple[slice, slice],
+        pyramid: Pyramid,
+        plane: str,
+        block: int,
+        sky: tuple[Any, Any],
     ) -> None:
-        """Put the nearest pixels of a detector into a tile."""
+        """Put the nearest pixels of a detector into the part of a tile that it touches."""
         fit = pyramid.wcs_fit
-        if fit is None or plane not in pyramid.planes:
+        if fit is None or plane not in pyramid.planes or out.size == 0:
             return
         gx, gy = invert_wcs(fit, *sky)
-        px, py = _refine(gx), _refine(gy)
+        px, py = _refine(gx, part), _refine(gy, part)
         level = pyramid.levels - 1 - min(int(np.log2(block)), pyramid.levels - 1)
         size = 1 << (pyramid.levels - 1 - level)
         array = pyramid.array(plane, level)
@@ -267,10 +292,18 @@ class FocalPlane:
         ]
 
 
-def _refine(grid: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Interpolate a grid of control points to the middles of a tile's pixels."""
+def _span(at: NDArray[np.float64], margin: float) -> slice:
+    """Return the pixels of a tile's side that some places on it enclose, with a margin at each end."""
+    low, high = int(np.floor(at.min() - margin)) - 1, int(np.ceil(at.max() + margin)) + 1
+    return slice(min(max(low, 0), _TILE), min(max(high, 0), _TILE))
+
+
+def _refine(grid: NDArray[np.float64], part: tuple[slice, slice]) -> NDArray[np.float64]:
+    """Interpolate a grid of control points to the middles of the pixels of a part of a tile."""
     at = (np.arange(_TILE) + 0.5) * _STEPS / _TILE
     low = np.minimum(at.astype(int), _STEPS - 1)
     share = at - low
-    rows = grid[low] * (1 - share)[:, None] + grid[low + 1] * share[:, None]
-    return np.asarray(rows[:, low] * (1 - share) + rows[:, low + 1] * share)
+    i, j = low[part[0]], low[part[1]]
+    down, right = share[part[0], None], share[part[1]]
+    rows = grid[i] * (1 - down) + grid[i + 1] * down
+    return np.asarray(rows[:, j] * (1 - right) + rows[:, j + 1] * right)

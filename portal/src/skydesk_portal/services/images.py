@@ -6,9 +6,10 @@ import fcntl
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -51,6 +52,7 @@ _DEFAULT_TABLES = {
 _AB_ZERO_NJY = 31.4
 _MAX_SOURCES = 1_000_000
 _OPEN_PYRAMIDS = 32
+_OPEN_PLANES = 4
 _OUTLINE_STEPS = 4
 
 
@@ -330,21 +332,27 @@ class ImageService:
         ]
         if not rows:
             raise NotFoundError(f"release {release} has no {dataset_type} of visit {visit}")
-        key = (release, f"{dataset_type}-{visit}", str(self.get_release(identity, release).manifest.created))
+        opened = self.get_release(identity, release)
+        key = (release, f"{dataset_type}-{visit}", str(opened.manifest.created))
         with self._guard:
             if found := self._planes.get(key):
                 return found
 
-        def opener(row: ImageRow) -> Callable[[], Pyramid]:
-            return lambda: self.get_pyramid(identity, release, row.dataset_id)
+        def open_overview(dataset_id: str) -> Pyramid:
+            return opened.find_overview(dataset_id) or self.get_pyramid(identity, release, dataset_id)
 
-        members = [Member(f"{r.detector}", np.array(r.outline), opener(r)) for r in rows]
-        first = self.get_pyramid(identity, release, rows[len(rows) // 2].dataset_id)
-        scale = float((first.wcs_fit or {}).get("pixel_scale_arcsec", 0.2))
+        def member(row: ImageRow) -> Member:
+            whole = partial(self.get_pyramid, identity, release, row.dataset_id)
+            return Member(
+                f"{row.detector}", np.array(row.outline), whole, partial(open_overview, row.dataset_id)
+            )
+
+        members = [member(r) for r in rows]
+        scale = float((members[0].open_overview().wcs_fit or {}).get("pixel_scale_arcsec", 0.2))
         made = FocalPlane(members, f"{dataset_type} visit {visit}, all {len(rows)} detectors", scale)
         with self._guard:
             self._planes[key] = made
-            while len(self._planes) > _OPEN_PYRAMIDS:
+            while len(self._planes) > _OPEN_PLANES:
                 self._planes.pop(next(iter(self._planes)))
         return made
 
