@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["GeneratedCamera", "make_focal_plane_release", "measure_focal_plane"]
 
 NAME = "focalplane"
+LATER = 8
+"""How many later views there are."""
+SETTLE_S = 3.0
+"""Longer than the browser takes to put away the page before."""
 FIRST_BAR_S, CACHED_BAR_MS = 5.0, 500.0
 _INSTRUMENT, _FILTER, _BAND, _RUN = "BenchCam", "r_sim", "r", "runs/benchmark"
 _CLASS = "skydesk_core.instrument.simcam.SimCam"
@@ -236,7 +241,7 @@ def measure_focal_plane(home: Path, side: int = 1024) -> list[Measurement]:
             f"focal_plane_cached_{side}",
             cached_ms,
             "ms",
-            f"{what}: seen before, coarse view complete",
+            f"{what}: seen before, coarse view complete, 95th percentile",
             "bar",
             CACHED_BAR_MS,
         ),
@@ -250,11 +255,12 @@ def _look(stack: Stack, page: Page, release: str) -> tuple[float, float]:
     page.goto(f"{base}/")
     page.wait_for_load_state("networkidle")
     times_ms: list[Any] = []
-    for _ in range(3):
+    for _ in range(LATER + 1):
         page.goto(f"{base}/images?release={release}&id=visit-visit_image-{_VISIT}")
         page.wait_for_function(_VIEW)
         times_ms.append(page.evaluate(_VIEW))
         page.wait_for_load_state("networkidle")
         page.goto("about:blank")
-        time.sleep(1)
-    return float(times_ms[0]) / 1e3, float(times_ms[-1])
+        time.sleep(SETTLE_S)
+    later = [float(t) for t in times_ms[1:]]
+    return float(times_ms[0]) / 1e3, statistics.quantiles(later, n=20, method="inclusive")[-1]

@@ -164,6 +164,11 @@ class ShaderLayer extends WebGLTileLayer {
   constructor(options: ConstructorParameters<typeof WebGLTileLayer>[0], shaders: () => ShaderOptions) {
     super(options);
     this.shaders = shaders;
+    // Asked for while the graphics process is idle: at the first tile the script would wait until the page is painted.
+    this.once("prerender", () => {
+      const { helper } = this.getRenderer() as unknown as { helper: { getExtension(name: string): unknown } };
+      for (const name of ["OES_texture_float", "OES_texture_float_linear"]) helper.getExtension(name);
+    });
   }
 
   override createRenderer(): WebGLTileLayerRenderer<this> {
