@@ -96,6 +96,19 @@ def test_the_coarse_level_shows_all_detectors_and_the_names_lie_on_them(plane):
         assert int(value) // (SIZE * SIZE) == int(member["name"])
 
 
+def test_a_coarse_view_needs_the_overviews_alone(plane):
+    view, _ = plane
+
+    def refuse():
+        raise AssertionError("a whole pyramid was opened")
+
+    members = [Member(m.name, m.outline, refuse, m.open_overview) for m in view.members]
+    coarse = FocalPlane(members, "visit 1", SCALE_ARCSEC)
+    assert np.array_equal(coarse.tile("image", 0, 0, 0), view.tile("image", 0, 0, 0), equal_nan=True)
+    with pytest.raises(AssertionError, match="a whole pyramid"):
+        coarse.tile("image", view.levels - 1, 0, 0)
+
+
 def test_what_is_not_there_is_said(plane):
     view, _ = plane
     for wrong in (("image", 9, 0, 0), ("image", 0, 1, 0), ("colour", 0, 0, 0)):

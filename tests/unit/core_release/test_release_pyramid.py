@@ -149,6 +149,26 @@ def test_published_coadds_have_pyramids(synthetic_release):
                 assert pyramid.band == ref.dataId["band"]
 
 
+@pytest.mark.parametrize("name", ["visit_image", "difference_image"])
+def test_published_visits_have_overviews(synthetic_release, name):
+    with synthetic_release.get_butler() as butler:
+        for ref in butler.query_datasets(name):
+            image = butler.get(ref)
+            overview = synthetic_release.find_overview(ref.id)
+            assert overview is not None
+            assert overview.levels == 3
+            assert overview.meta["visit"] == ref.dataId["visit"]
+            expected = halve(halve(image.image.array, np.nanmean, np.nan), np.nanmean, np.nan)
+            assert np.allclose(overview.array("image", 0), expected, rtol=1e-5, equal_nan=True)
+            x, y = np.array([3.0, 1000.0]), np.array([1010.0, 7.0])
+            sky = image.sky_projection.as_astropy(image.bbox).pixel_to_world(x, y)
+            fitted = evaluate_wcs(overview.wcs_fit, x, y)
+            assert np.allclose(fitted, (sky.ra.deg, sky.dec.deg), atol=1e-6)
+            with pytest.raises(NotFoundError, match="no plane 'image' at level 2"):
+                overview.array("image", 2)
+        assert synthetic_release.find_overview(butler.query_datasets("deep_coadd")[0].id) is None
+
+
 def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_args):
         raise OSError(28, "No space left on device")

@@ -61,9 +61,9 @@ def _listing(services: PortalServices, request: PageRequest, text: str) -> str:
         f"<span class='soft'>{escape(place.detail)}</span></li>"
         for place in found.places
     )
-    return (
-        f"<h2>{escape(text)} can be {len(found.places)} things</h2><ul class='choices'>{items}</ul>{remarks}"
-    )
+    count = len(found.places)
+    heading = f"{escape(text)} can be {count} things" if count > 1 else f"Found for {escape(text)}"
+    return f"<h2>{heading}</h2><ul class='choices'>{items}</ul>{remarks}"
 
 
 def build(services: PortalServices, request: PageRequest) -> Viewable:

@@ -51,7 +51,7 @@ class _Page:
         self.message = pn.Column(sizing_mode="stretch_width", margin=0)
         self.table = ResultTable(self.pick)
         self.kind = pn.widgets.Select(
-            name="Kind", options={"all": None, **{v: k for k, v in KINDS.items()}}, width=150
+            name="Kind", options={"all": "", **{v: k for k, v in KINDS.items()}}, width=150
         )
         self.state = pn.widgets.Select(name="State", options=list(STATES), width=170)
         self.text = pn.widgets.TextInput(name="Filter by text", width=230)
@@ -88,7 +88,7 @@ class _Page:
             self.say(f"The job list is not available now: {error}", "error")
             return
         self.tell_ends(found)
-        self.jobs = select_jobs(found, self.kind.value, self.state.value, self.text.value)
+        self.jobs = select_jobs(found, self.kind.value or None, self.state.value, self.text.value)
         rows = describe_jobs(self.jobs, datetime.now(UTC))
         if self._rows is None or not rows.equals(self._rows):
             if self._rows is None:
@@ -109,9 +109,7 @@ class _Page:
 
     def narrowed(self) -> bool:
         """Tell whether only some of the jobs are shown."""
-        return (
-            self.kind.value is not None or self.state.value != self.state.options[0] or bool(self.text.value)
-        )
+        return bool(self.kind.value) or self.state.value != self.state.options[0] or bool(self.text.value)
 
     def say(self, text: str, kind: str = "notice") -> None:
         """Say something in a sentence above the list."""
