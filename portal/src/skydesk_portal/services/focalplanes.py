@@ -159,6 +159,9 @@ class FocalPlane:
         """Mask plane name to bit, of the first detector."""
         return self._sample[0].mask_planes
 
+    def _no_data(self) -> int:
+        return 1 << self.mask_planes["NO_DATA"] if "NO_DATA" in self.mask_planes else 0
+
     @property
     def unit(self) -> str | None:
         """Unit of the pixels."""
@@ -229,9 +232,8 @@ class FocalPlane:
         side = _TILE * block
         members = self._touched((left, top - side, left + side, top))
         mask = plane == "mask"
-        no_data = 1 << self.mask_planes["NO_DATA"] if "NO_DATA" in self.mask_planes else 0
         out: NDArray[Any] = (
-            np.full((_TILE, _TILE), no_data, np.uint32)
+            np.full((_TILE, _TILE), self._no_data(), np.uint32)
             if mask
             else np.full((_TILE, _TILE), np.nan, np.float32)
         )
@@ -281,8 +283,7 @@ class FocalPlane:
             px, py = (int(np.floor(v[0] + 0.5)) for v in invert_wcs(pyramid.wcs_fit, ra, dec))
             if 0 <= px < pyramid.shape[1] and 0 <= py < pyramid.shape[0]:
                 return pyramid.pixel(px, py)
-        no_data = 1 << self.mask_planes["NO_DATA"] if "NO_DATA" in self.mask_planes else 0
-        return float("nan"), float("nan"), no_data
+        return float("nan"), float("nan"), self._no_data()
 
     def describe_members(self) -> list[dict[str, Any]]:
         """List name and outline (0-based pixels of the plane) of each detector."""
