@@ -17,7 +17,7 @@ from skydesk_portal.exceptions import UsageError
 from skydesk_portal.models.photometry import Photometry
 from skydesk_portal.models.tables import ColumnInfo
 from skydesk_portal.pipeline.errors import core_errors
-from skydesk_portal.ui.plots import make_figure
+from skydesk_portal.ui.plots import dress_legend, make_figure
 from skydesk_portal.ui.shell import notice
 from skydesk_portal.ui.tables import ResultTable
 
@@ -231,9 +231,7 @@ class PeriodPanel:
         plot.add_layout(upper, "above")
         plot.yaxis.axis_label = "Power"
         plot.y_range = Range1d(0, top)
-        ink, surface = ("#e3e9f1", "#161e29") if self._dark else ("#1b2430", "#ffffff")
-        plot.legend.background_fill_color, plot.legend.label_text_color = surface, ink
-        plot.legend.click_policy = "hide"
+        dress_legend(plot.legend, self._dark)
         plot.legend.orientation = "horizontal"
         return plot
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from skydesk_portal.models.photometry import Photometry, band_order
 from skydesk_portal.services.lightcurve_colours import ColourCurve
 from skydesk_portal.services.lightcurves import find_limits, to_ab_magnitude
-from skydesk_portal.ui.plots import band_style, make_figure
+from skydesk_portal.ui.plots import band_style, dress_legend, make_figure
 from skydesk_portal.ui.shell import asset_text
 
 __all__ = ["LightCurvePlot"]
@@ -300,10 +300,8 @@ class LightCurvePlot:
         groups = _group(self._curves)
         groups += [(*place, _NONE) for place in self._spare if place not in {group[:3] for group in groups}]
         points = [self._add_group(plot, *group)[0] for group in groups]
-        ink, surface = ("#e3e9f1", "#161e29") if self._dark else ("#1b2430", "#ffffff")
-        self._legend = Legend(orientation="horizontal", label_text_color=ink, border_line_color=None)
-        self._legend.background_fill_color = surface
-        self._legend.click_policy = "hide"
+        self._legend = Legend(orientation="horizontal")
+        dress_legend(self._legend, self._dark)
         self._items = [LegendItem(renderers=renderers) for renderers in self._renderers]
         self._legend.items = list(self._items)
         self._fill_legend()

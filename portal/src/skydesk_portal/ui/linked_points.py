@@ -13,6 +13,8 @@ from bokeh.models import ColorBar, ColumnDataSource, Label, LinearColorMapper
 from bokeh.palettes import Cividis256, Viridis256
 from numpy.typing import NDArray
 
+from skydesk_portal.ui.plots import dress_legend
+
 __all__ = ["MARKERS", "Coding", "PointTraces", "classify", "make_mapper"]
 
 MARKERS = ("circle", "triangle", "square", "diamond", "inverted_triangle", "star", "hex", "cross")
@@ -281,10 +283,7 @@ class PointTraces:
                 )
             )  # fmt: skip
         if self.plot.legend:
-            self.plot.legend.click_policy = "hide"
-            self.plot.legend.background_fill_alpha = 0.7
-            self.plot.legend.background_fill_color = "#161e29" if self.dark else "#ffffff"
-            self.plot.legend.label_text_color = "#e3e9f1" if self.dark else "#1b2430"
+            dress_legend(self.plot.legend, self.dark)
 
 
 def _scaled(values: Values, rows: NDArray[np.intp]) -> Values:

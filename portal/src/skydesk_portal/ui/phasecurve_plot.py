@@ -10,7 +10,7 @@ import panel as pn
 from bokeh.models import ColumnDataSource, HoverTool
 
 from skydesk_portal.services.movingobjects import PhaseBand
-from skydesk_portal.ui.plots import band_style, make_figure
+from skydesk_portal.ui.plots import band_style, dress_legend, make_figure
 
 __all__ = ["draw_phase_curve", "render_fits"]
 
@@ -73,8 +73,7 @@ def draw_phase_curve(bands: Sequence[PhaseBand], label: str, dark: bool) -> pn.C
         HoverTool(renderers=points, tooltips=[("phase angle", "@x{0.000}°"), ("magnitude", "@y{0.000}")])
     )
     if plot.legend:
-        plot.legend.click_policy = "hide"
-        plot.legend.background_fill_alpha = 0.5
+        dress_legend(plot.legend, dark)
     return pn.Column(
         pn.pane.Bokeh(plot, sizing_mode="stretch_width", height=340),
         pn.pane.HTML(render_fits(bands, label), sizing_mode="stretch_width"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from bokeh.plotting import figure
 
-__all__ = ["BandStyle", "band_style", "make_figure"]
+__all__ = ["BandStyle", "band_style", "dress_legend", "make_figure"]
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def make_figure(
         height=height, sizing_mode="stretch_width", tools=tools, active_scroll="wheel_zoom",
         x_axis_type=kinds[0], y_axis_type=kinds[1],
     )  # fmt: skip
-    ink, soft, line = ("#e3e9f1", "#9eacbd", "#2a3646") if dark else ("#1b2430", "#536070", "#e3e8ef")
-    surface = "#161e29" if dark else "#ffffff"
+    ink, surface = _ink_and_surface(dark)
+    soft, line = ("#9eacbd", "#2a3646") if dark else ("#536070", "#e3e8ef")
     plot.background_fill_color = surface
     plot.border_fill_color = surface
     plot.outline_line_color = soft
@@ -77,3 +78,15 @@ def make_figure(
     plot.toolbar.logo = None
     plot.min_border = 12
     return plot
+
+
+def dress_legend(legend: Any, dark: bool) -> None:
+    """Give a legend, or all those of a figure, the platform's look; a click on an entry hides what it names."""
+    legend.label_text_color, legend.background_fill_color = _ink_and_surface(dark)
+    legend.background_fill_alpha = 0.7
+    legend.border_line_color = None
+    legend.click_policy = "hide"
+
+
+def _ink_and_surface(dark: bool) -> tuple[str, str]:
+    return ("#e3e9f1", "#161e29") if dark else ("#1b2430", "#ffffff")

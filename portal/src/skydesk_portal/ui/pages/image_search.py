@@ -88,7 +88,7 @@ class _Page:
         )
         self.offer()
         for widget, key in ((self.kind, "kind"), (self.band, "band")):
-            if query.get(key) in widget.options:
+            if query.get(key) in widget.values:
                 widget.value = query[key]
         self.release.param.watch(lambda _e: self.offer(), "value")
         self.search.on_click(self.on_search)
@@ -100,7 +100,7 @@ class _Page:
             (self.kind, sorted({r.dataset_type for r in rows})),
             (self.band, sorted({r.band for r in rows if r.band}, key=lambda b: ("ugrizy".find(b), b))),
         ):
-            widget.options = ["", *found]
+            widget.options = {"all": "", **{name: name for name in found}}
 
     def form(self) -> ImageQuery:
         """Return what the form holds."""
