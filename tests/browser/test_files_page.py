@@ -2,7 +2,10 @@
 
 import re
 
+import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.table import Table
 from playwright.sync_api import expect
 
 from tests.support.pages import ANNA, Pages, open_context
@@ -44,6 +47,30 @@ def test_files_are_uploaded_shown_renamed_and_deleted(calm_page, pages, own, tmp
     calm_page.get_by_role("button", name="Delete it").click()
     expect(calm_page.get_by_text("bright stars.csv was deleted.")).to_be_visible()
     assert not (own / "bright stars.csv").exists()
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0046")
+def test_each_kind_of_file_opens_in_the_view_that_fits(calm_page, pages, own):
+    stars = Table({"id": [1, 2, 3], "ra": [53.1, 53.2, 53.3]})
+    stars.write(own / "stars.csv")
+    stars.write(own / "stars.vot", format="votable", tabledata_format="binary2")
+    stars.write(own / "stars.fits")
+    fits.PrimaryHDU(np.full((40, 50), 7.5, np.float32)).writeto(own / "sky.fits")
+    for name in ("stars.csv", "stars.vot", "stars.fits"):
+        calm_page.goto(f"{pages.url}/files")
+        calm_page.locator("tbody tr").filter(has_text=name).click()
+        calm_page.get_by_role("button", name="Show content").click()
+        expect(calm_page.get_by_text("1–3 of 3")).to_be_visible()
+    calm_page.get_by_role("link", name="Open as an image").click()
+    expect(calm_page.get_by_role("alert").filter(has_text="stars.fits holds no image")).to_be_visible()
+    calm_page.goto(f"{pages.url}/files")
+    calm_page.locator("tbody tr").filter(has_text="sky.fits").click()
+    calm_page.get_by_role("link", name="Open as an image").click()
+    calm_page.locator(".viewer[data-drawn][data-image]").wait_for()
+    expect(calm_page).to_have_url(re.compile("release=my-files"))
+    calm_page.locator(".map").focus()
+    calm_page.keyboard.press("r")
+    expect(calm_page.locator(".message")).to_contain_text("Centre: 7.5")
 
 
 def test_folders_are_made_and_entered_and_nothing_is_replaced_unasked(calm_page, pages, own, tmp_path):

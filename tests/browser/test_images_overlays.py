@@ -421,3 +421,52 @@ def test_calibration_images_without_sky_coordinates_have_pixel_values_and_measur
     page.locator(".map").focus()
     page.keyboard.press("g")
     expect(page.locator(".message")).to_contain_text("no sky coordinates: there is no grid")
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0075")
+def test_a_mask_plane_lies_where_its_bit_is_set_and_the_variance_is_that_of_the_file(
+    page, portal, visit_image
+):
+    dataset_id, _, image = visit_image
+    detected = image.mask.get("DETECTED")
+    rows, columns = np.nonzero(detected[200:300, 200:300])
+    x, y, resolution, half = int(columns[0]) + 200, int(rows[0]) + 200, 0.0625, 15
+    open_image(page, portal, f"release=demo&id={dataset_id}&x={x}&y={y}&r={resolution}")
+    panel(page, "m")
+    before = picture(page)
+    page.locator(".mask-line").filter(has_text=re.compile("^DETECTED$")).get_by_role("checkbox").check()
+
+    def covered() -> np.ndarray:
+        """Which array pixels around the middle look different now; the middle of each is looked at."""
+        change = np.abs(picture(page) - before).max(axis=2)
+        at = (np.arange(-half, half + 1) / resolution).astype(int)
+        return change[change.shape[0] // 2 - at[:, None], change.shape[1] // 2 + at] > 8
+
+    expected = detected[y - half : y + half + 1, x - half : x + half + 1]
+    assert 10 < expected.sum() < expected.size - 10
+    wait_until(page, lambda: np.array_equal(covered(), expected), "the overlay is not the plane of the mask")
+    page.get_by_role("button", name="Choose what the readout shows").click()
+    page.get_by_label("Noise (σ)").check()
+    page.keyboard.press("Escape")
+    box = page.locator(".map").bounding_box()
+    values = read_at(page, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    noise = float(np.sqrt(image.variance.array[int(values["y"]), int(values["x"])]))
+    expect(page.locator(".readout .noise")).to_have_text(re.compile(re.escape(f"{noise:.4g}"[:4])))
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0065")
+def test_a_patch_of_each_band_is_shown_as_it_was_stored(page, portal, home):
+    patches = {data_id["band"]: (key, image) for key, data_id, image in datasets(home, "deep_coadd")}
+    assert len(patches) >= 2
+    for number, (dataset_id, image) in enumerate(patches.values()):
+        pixels = image.image.array
+        open_image(page, portal, f"release=demo&id={dataset_id}&x=260&y=240&r=1")
+        shown = page.evaluate(
+            "async (id) => (await (await fetch(`tiles/demo/${id}/meta`)).json()).shape", dataset_id
+        )
+        assert shown == list(pixels.shape)
+        box = page.locator(".map").bounding_box()
+        for dx, dy in np.random.default_rng(number).uniform(-200, 200, (5, 2)):
+            values = read_at(page, box["x"] + box["width"] / 2 + dx, box["y"] + box["height"] / 2 + dy)
+            stored = np.float32(pixels[int(values["y"]), int(values["x"])])
+            assert np.array_equal(np.float32(float(values["value"])), stored, equal_nan=True)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
+_FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fz")
 _VIEWS = {"Files": "files", "Tables": "files?view=tables", "Sharing": "files?view=sharing"}
 _COLUMNS = (
     ColumnInfo("name", "char", "*", description="Name; folders end with a slash"),
@@ -164,6 +165,8 @@ class _Page:
         links = f"<a class='open' href='{PREFIX}/files/content/{quote(inside)}'>Download ({size})</a>"
         if facts.name.lower().endswith(".avro"):
             links += f"<a class='open second' href='{PREFIX}/alerts?{urlencode({'file': inside})}'>Open as alerts</a>"
+        if facts.name.lower().endswith(_FITS_SUFFIXES):
+            links += f"<a class='open second' href='{PREFIX}/images?{urlencode({'file': inside})}'>Open as an image</a>"
         elsewhere = f"vos://skydesk!files{self.path_of(facts.name)}"
         return (
             f"<div class='panel'><h2>{escape(facts.name)}</h2><dl class='facts'>"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from html import escape
 from typing import TYPE_CHECKING
 
 import panel as pn
 from panel.viewable import Viewable
 
-from skydesk_portal.exceptions import UsageError
+from skydesk_portal.exceptions import PortalError, UsageError
 from skydesk_portal.services.fitsfiles import OWN_IMAGES
 from skydesk_portal.services.focalplanes import parse_visit_id, visit_id
 from skydesk_portal.services.images import ImageRow, contains_position
@@ -223,6 +224,9 @@ class _Chooser:
             self.load(show=False)
             self.view.show(OWN_IMAGES, query["id"])
             return
+        if query.get("file") and not query.get("id"):
+            self._open_own(query["file"])
+            return
         self.rows = list(self.services.images.list_images(self.request.identity, self.release.value))
         ra_deg, dec_deg = self.request.number("ra"), self.request.number("dec")
         if visit := parse_visit_id(query.get("id", "")):
@@ -244,6 +248,19 @@ class _Chooser:
                 self.message.objects = [
                     notice("The image of this address is not in the release; the first one is shown.")
                 ]
+
+    def _open_own(self, path: str) -> None:
+        """Show the first image of a file in the person's home folder; if there is none, say so and show another."""
+        try:
+            told = self.services.images.files.open_own(self.request.identity, path)
+            if not told["first"]:
+                raise UsageError(f"{told['name']} holds no image: the Files page shows its tables")
+        except PortalError as error:
+            self.load()
+            self.message.objects = [notice(f"{escape(str(error))}.", "error")]
+            return
+        self.load(show=False)
+        self.view.show(OWN_IMAGES, told["first"])
 
     def _find_visit(self, query: dict[str, str]) -> ImageRow | None:
         kind = query.get("kind", "visit_image")
