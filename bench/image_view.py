@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.record import Measurement
 
@@ -29,31 +28,37 @@ _UPLOAD = """async ([base, side]) => {
   const answer = await fetch(`${base}/fitsfiles?name=benchmark.fits`, { method: 'POST', body: bytes });
   return (await answer.json()).first;
 }"""
+_CHANGES = """async (control, [turns, values]) => {
+  for (let n = 0; n < turns; n++) {
+    if (values.length > 0) {
+      control.value = values[n % values.length];
+      control.dispatchEvent(new Event('change', { bubbles: true }));
+    } else control.click();
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  }
+}"""
+"""Choose or press something so many times, each until it was drawn."""
 _LAST = "() => performance.getEntriesByName('skydesk.image').at(-1)?.duration ?? null"
 
 
-def _script_ms(page: Page, change: Callable[[int], Any]) -> float:
-    """Return the mean time that scripts ran for each of some changes, drawing included."""
-    session = page.context.new_cdp_session(page)
+def _script_ms(control: Locator, values: tuple[str, ...] = ()) -> float:
+    """Return the mean time that scripts ran for each of some changes, drawing included.
+
+    The changes are made within the page: a browser that is steered from outside runs scripts of its own for each step.
+    """
+    session = control.page.context.new_cdp_session(control.page)
     session.send("Performance.enable")
 
     def spent() -> float:
         metrics = session.send("Performance.getMetrics")["metrics"]
         return float(next(m["value"] for m in metrics if m["name"] == "ScriptDuration"))
 
+    found = control.element_handle()
     before = spent()
-    for n in range(_TURNS):
-        change(n)
-        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    found.evaluate(_CHANGES, [_TURNS, list(values)])
     used = 1e3 * (spent() - before) / _TURNS
     session.detach()
     return used
-
-
-def _press(control: Locator) -> Callable[[int], Any]:
-    """Press something that was found before: looking for it by its role is script, too, but not that of the page."""
-    found = control.element_handle()
-    return lambda _n: found.evaluate("element => element.click()")
 
 
 def measure_image_view(page: Page, url: str, side: int = 4096) -> list[Measurement]:
@@ -74,25 +79,23 @@ def measure_image_view(page: Page, url: str, side: int = 4096) -> list[Measureme
     page.wait_for_load_state("networkidle")
     out = []
 
-    def keep(name: str, what: str, change: Callable[[int], Any]) -> None:
+    def keep(name: str, what: str, control: Locator, *values: str) -> None:
         out.append(
             Measurement(
                 name,
-                _script_ms(page, change),
+                _script_ms(control, values),
                 "ms",
                 f"image view: script time of {what}, no request; bar 16 ms",
             )
         )
 
-    def choose(label: str, options: tuple[str, str]) -> Callable[[int], Any]:
-        return lambda n: page.get_by_label(label, exact=True).select_option(options[n % 2])
-
-    keep("image_stretch_script", "another stretch", choose("Stretch", ("log", "histogram")))
-    keep("image_colours_script", "other colours", choose("Colours", ("viridis", "grey")))
+    stretch, colours = (page.get_by_label(label, exact=True) for label in ("Stretch", "Colours"))
+    keep("image_stretch_script", "another stretch", stretch, "log", "histogram")
+    keep("image_colours_script", "other colours", colours, "viridis", "grey")
     page.get_by_role("button", name="Masks", exact=True).click()
     page.get_by_role("button", name="Show all planes").click()
     page.wait_for_load_state("networkidle")
-    keep("image_mask_script", "a mask plane", _press(page.locator(".mask-line input[type=checkbox]").first))
+    keep("image_mask_script", "a mask plane", page.locator(".mask-line input[type=checkbox]").first)
     page.locator(".map").first.focus()
     page.keyboard.press("k")
     page.locator(".panel [data-images], .panel[data-images], .panel .rows[data-images]").first.wait_for()
@@ -100,7 +103,7 @@ def measure_image_view(page: Page, url: str, side: int = 4096) -> list[Measureme
     page.locator(".pane").nth(1).wait_for()
     page.get_by_label("Layout").select_option("blink")
     page.wait_for_load_state("networkidle")
-    keep("image_blink_script", "blinking", _press(page.get_by_role("button", name="The next image")))
+    keep("image_blink_script", "blinking", page.get_by_role("button", name="The next image"))
 
     ids = [page.evaluate(_UPLOAD, [url, side])]
     for address in (f"release=my-files&id={ids[0]}", f"release=my-files&id={ids[0]}&s=log"):

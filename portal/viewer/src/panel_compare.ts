@@ -34,6 +34,7 @@ export class ComparePanel implements Panel {
   readonly name = "Compare";
   readonly help = "Several images, differences, colour pictures (K)";
   readonly element = make("div", { class: "rows" });
+  private listed = "";
   /** Images that were opened since the page was loaded. */
   readonly opened: Known[] = [];
   private near: Known[] = [];
@@ -135,9 +136,13 @@ export class ComparePanel implements Panel {
     const pick = (band: string | undefined): string | undefined => alike.find((n) => n.band === band)?.id;
     const three = ["i", "r", "g"].every((b) => bands.includes(b)) ? ["i", "r", "g"] : bands.length >= 3 ? [bands[0], bands[1], bands[2]] : bands.length > 0 ? [bands[0], bands[Math.min(1, bands.length - 1)], bands[bands.length - 1]] : [];
     const wanted = { second: all.find((k) => k.id !== own)?.id, red: pick(three[0]), green: pick(three[1]), blue: pick(three[2]) };
+    // Many images show the same place: the lists are written anew only when they are others, not at each blink.
+    const listed = all.map((k) => `${k.release}~${k.id} ${k.title}`).join("\n");
+    const same = listed === this.listed;
+    this.listed = listed;
     for (const [name, select] of Object.entries(this.lists) as [keyof typeof wanted, HTMLSelectElement][]) {
       const before = select.value;
-      select.replaceChildren(...all.map((k) => make("option", { value: `${k.release}~${k.id}` }, k.title)));
+      if (!same) select.replaceChildren(...all.map((k) => make("option", { value: `${k.release}~${k.id}` }, k.title)));
       const chosen = all.find((k) => k.id === wanted[name]);
       if (this.chosen.has(select) && all.some((k) => `${k.release}~${k.id}` === before)) select.value = before;
       else if (chosen) select.value = `${chosen.release}~${chosen.id}`;
