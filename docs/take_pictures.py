@@ -21,9 +21,9 @@ def main() -> None:
     home = parser.parse_args().home
     with tempfile.TemporaryDirectory(prefix="sky-") as folder:
         Path(folder).chmod(0o711)
-        shutil.copytree(
-            home, Path(folder) / "home", ignore=shutil.ignore_patterns("run", "*.sqlite*", "users")
-        )
+        # Releases hold databases of their own; only the people and what they did stay behind.
+        for name in ("releases", "cache"):
+            shutil.copytree(home / name, Path(folder) / "home" / name)
         with running(Path(folder) / "home") as stack:
             photograph(stack)
 
