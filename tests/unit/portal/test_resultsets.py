@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import numpy as np
@@ -207,6 +208,14 @@ def test_what_is_shown_is_what_is_written(service, result, frame, form):
         ids = Table.read(io.BytesIO(content), format=form)["objectId"].tolist()
     assert ending == {"votable": "vot"}.get(form, form)
     assert ids == expected.objectId.tolist()
+
+
+def test_a_document_may_be_read_by_a_different_thread_at_each_part(service, result, frame):
+    # As a web server does that has several of them.
+    parts, content = service.write(ANN, result.id, ResultView(), "csv")[2], b""
+    for part in iter(lambda: ThreadPoolExecutor(1).submit(next, parts, None).result(timeout=60), None):
+        content += part
+    assert content.count(b"\n") == len(frame) + 1
 
 
 def test_a_result_belongs_to_who_asked(service, result):

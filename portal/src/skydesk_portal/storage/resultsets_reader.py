@@ -80,7 +80,8 @@ class ResultCursor:
         # The database lives as long as somebody reads it.
         self._database = database
         self._cursor = cursor
-        self._lock = threading.RLock()
+        # Not one that belongs to a thread: a web server takes each part of a document in whichever is free.
+        self._lock = threading.Lock()
 
     def define(self, name: str, sql: str) -> None:
         """Make a view that only this reader sees."""
