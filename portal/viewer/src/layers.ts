@@ -1,6 +1,8 @@
 /** Tile layers with our own shaders: float planes stretched on the GPU and 32-bit masks by a lookup table. */
 
 import WebGLTileLayer from "ol/layer/WebGLTile.js";
+import type OlMap from "ol/Map.js";
+import { getIntersection, isEmpty } from "ol/extent.js";
 import Projection from "ol/proj/Projection.js";
 import DataTile from "ol/source/DataTile.js";
 import type WebGLTileLayerRenderer from "ol/renderer/webgl/TileLayer.js";
@@ -167,7 +169,7 @@ class ShaderLayer extends WebGLTileLayer {
     // Asked for while the graphics process is idle: at the first tile the script would wait until the page is painted.
     this.once("prerender", () => {
       const { helper } = this.getRenderer() as unknown as { helper: { getExtension(name: string): unknown } };
-      for (const name of ["OES_texture_float", "OES_texture_float_linear"]) helper.getExtension(name);
+      for (const name of ["OES_texture_float", "OES_texture_float_linear", "OES_element_index_uint"]) helper.getExtension(name);
     });
   }
 
@@ -175,6 +177,17 @@ class ShaderLayer extends WebGLTileLayer {
     const renderer = super.createRenderer();
     (renderer as unknown as { reset(options: ShaderOptions): void }).reset(this.shaders());
     return renderer as WebGLTileLayerRenderer<this>;
+  }
+
+  /** Level, column and row of the tiles that a view needs. */
+  tilesIn(map: OlMap): [number, number, number][] {
+    const grid = this.getSource()?.getTileGrid();
+    const [view, size, extent] = [map.getView(), map.getSize(), this.getExtent()];
+    const found: [number, number, number][] = [];
+    if (!grid || !size || !extent || view.getResolution() === undefined) return found;
+    const seen = getIntersection(view.calculateExtent(size), extent);
+    if (!isEmpty(seen)) grid.forEachTileCoord(seen, grid.getZForResolution(view.getResolution() ?? 1), ([z = 0, x = 0, y = 0]) => found.push([z, x, y]));
+    return found;
   }
 }
 

@@ -17,7 +17,7 @@ export function takePicture(pane: Pane): HTMLCanvasElement {
   context.fillStyle = "#05070b";
   context.fillRect(0, 0, width, height);
   if (view.flipped) context.setTransform(-1, 0, 0, 1, width, 0);
-  for (const canvas of view.map.getViewport().querySelectorAll("canvas")) {
+  for (const canvas of view.map.getViewport().querySelectorAll<HTMLCanvasElement>("canvas:not(.sd-overview)")) {
     if (canvas.width > 0 && canvas.height > 0) context.drawImage(canvas, 0, 0, width, height);
   }
   context.setTransform(1, 0, 0, 1, 0, 0);

@@ -91,18 +91,21 @@ export class TileStore {
     return answer.arrayBuffer();
   }
 
-  /** Float tile; `z` counts from the coarsest level. */
+  /** Float tile that is here or on its way, or is asked for now until the signal says otherwise; `z` counts from the coarsest level. */
   async floats(plane: "image" | "variance", z: number, x: number, y: number, signal?: AbortSignal): Promise<Float32Array> {
+    const key = `${plane}/${z}/${x}/${y}`;
+    const known = this.kept.get(key);
+    if (known instanceof Float32Array) return known;
+    const arriving = this.arriving.get(key);
+    if (arriving) return arriving;
     const data = new Float32Array(await this.fetch(plane, z, x, y, signal));
-    this.keep(`${plane}/${z}/${x}/${y}`, data);
+    this.keep(key, data);
     return data;
   }
 
-  /** Float tile that is here already, on its way, or asked for now. */
+  /** Float tile for several who want it; nobody can take that back. */
   recall(plane: "image" | "variance", z: number, x: number, y: number): Promise<Float32Array> {
     const key = `${plane}/${z}/${x}/${y}`;
-    const known = this.kept.get(key);
-    if (known instanceof Float32Array) return Promise.resolve(known);
     let asked = this.arriving.get(key);
     if (!asked) {
       asked = this.floats(plane, z, x, y).finally(() => this.arriving.delete(key));

@@ -7,6 +7,7 @@ import type MapBrowserEvent from "ol/MapBrowserEvent.js";
 import { loaderOf, type Shown } from "./derived.ts";
 import { ColourLayer, FloatLayer, MaskLayer, pixelProjection } from "./layers.ts";
 import { chooseMix, type ColourMix } from "./lupton.ts";
+import { OverviewLayer } from "./overview.ts";
 import { COLOUR_MAPS, maskColour } from "./palettes.ts";
 import { SourceLayer, nearest, parseSources } from "./sources.ts";
 import { chooseLimits, equalise, finiteBox, makeDisplay, statisticsOf, type Display, type LimitChoice, type Statistics } from "./stretch.ts";
@@ -32,6 +33,8 @@ export interface ViewEvents {
   moved(): void;
   picked(index: number): void;
   drawn(): void;
+  /** The coarsest tile is on the screen; `drawn` follows when the picture is complete. */
+  sketched?(): void;
   /** A click that did not belong to a tool, in 0-based array pixels. */
   clicked?(x: number, y: number): void;
   /** Whether clicks belong to a tool now. */
@@ -50,6 +53,9 @@ export class ImageView {
   private image: FloatLayer | ColourLayer | null = null;
   /** Values of the coarsest tile of what is shown. */
   private overview: Float32Array | null = null;
+  private readonly sketch = new OverviewLayer();
+  /** Whether the layers of the graphics process are part of the map. */
+  private presented = false;
   private maskColours: ReadonlyMap<string, string> = new Map();
   private mask: MaskLayer | null = null;
   private pointer: [number, number] | null = null;
@@ -72,7 +78,11 @@ export class ImageView {
       this.events.moved();
       this.tell();
     });
-    this.map.on("rendercomplete", () => this.events.drawn());
+    this.map.on("rendercomplete", () => {
+      if (!this.presented) return;
+      this.sketch.hide();
+      this.events.drawn();
+    });
     target.addEventListener("pointerleave", () => {
       this.pointer = null;
       this.tell();
@@ -93,6 +103,8 @@ export class ImageView {
     this.filled = null;
     this.closeLayers();
     this.store = new TileStore(base, meta);
+    // On its way while the page is dressed; `measure` tells if it does not come.
+    this.store.recall("image", 0, 0, 0).catch(() => undefined);
     const projection = pixelProjection(meta);
     const [height, width] = meta.shape;
     this.map.setView(new View({
@@ -114,7 +126,7 @@ export class ImageView {
     this.mask = new MaskLayer(this.store, projection);
     this.sourceLayer.sources = null;
     this.sourceLayer.picked = -1;
-    for (const layer of [this.image, this.mask, this.sourceLayer]) this.map.addLayer(layer);
+    for (const layer of [this.sketch, this.sourceLayer]) this.map.addLayer(layer);
     this.map.updateSize();
     const kept = before !== null && this.centreOn(before.ra, before.dec, before.resolution);
     if (!kept) this.fit();
@@ -123,6 +135,8 @@ export class ImageView {
 
   private closeLayers(): void {
     this.map.setLayers([]);
+    this.presented = false;
+    this.sketch.hide();
     this.image?.dispose();
     this.mask?.dispose();
     this.image = null;
@@ -133,6 +147,7 @@ export class ImageView {
     this.observer.disconnect();
     this.closeLayers();
     this.sourceLayer.dispose();
+    this.sketch.dispose();
     this.map.setTarget(undefined);
     this.map.dispose();
   }
@@ -157,6 +172,7 @@ export class ImageView {
     const before = this.image;
     if (before) this.map.removeLayer(before);
     before?.dispose();
+    this.sketch.hide();
     this.image = shown.kind === "colour" ? new ColourLayer(store.meta, loader, projection, this.mix) : new FloatLayer(store.meta, loader, projection, this.display);
     this.map.getLayers().insertAt(0, this.image);
     const overview = await loader(0, 0, 0);
@@ -276,7 +292,7 @@ export class ImageView {
     const store = this.store;
     if (!store) return;
     const { tile_size: side, shape } = store.meta;
-    const tile = await store.floats("image", 0, 0, 0);
+    const tile = await store.recall("image", 0, 0, 0);
     if (store !== this.store) return;
     if (this.shown.kind === "image") this.overview = tile;
     const box = finiteBox(tile, side);
@@ -286,6 +302,27 @@ export class ImageView {
       box[0] * scale, Math.max((side - 1 - box[3]) * scale, 0),
       Math.min((box[2] + 1) * scale, shape[1]), Math.min((side - box[1]) * scale, shape[0]),
     ];
+  }
+
+  /**
+   * Draw the coarsest tile at once and ask for those that are needed, but leave the graphics process alone until that
+   * picture is on the screen: making a context and compiling shaders would hold it up.
+   */
+  present(): void {
+    const { store, overview, map } = this;
+    if (store && overview && this.shown.kind === "image") this.sketch.show(overview, store.meta, this.display);
+    map.renderSync();
+    if (store && this.shown.kind === "image") this.image?.tilesIn(map).forEach(([z, x, y]) => store.recall("image", z, x, y).catch(() => undefined));
+    // The second frame begins when the first one, with the picture, was handed over.
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      if (store !== this.store || !this.image || !this.mask) return;
+      if (this.sketch.shown) this.events.sketched?.();
+      // Before that frame the map only says that the coarsest tile is complete.
+      map.once("postrender", () => { this.presented = store === this.store; });
+      const layers = map.getLayers();
+      if (!layers.getArray().includes(this.image)) layers.insertAt(0, this.image);
+      layers.insertAt(layers.getArray().indexOf(this.image) + 1, this.mask);
+    }));
   }
 
   zoomBy(factor: number): void {
@@ -316,6 +353,8 @@ export class ImageView {
       display.equal = equalise(this.overview, display.low, display.high);
       this.image.equalise(display.equal);
     }
+    const { store, overview } = this;
+    if (this.sketch.shown && store && overview) this.sketch.show(overview, store.meta, display);
     this.image?.changed();
   }
 

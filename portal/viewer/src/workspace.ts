@@ -113,6 +113,7 @@ export class Workspace implements Host {
       moved: () => { made.furniture.update(made.view); if (own()) this.moved(); },
       picked: (n) => void this.showCard(n),
       drawn: () => this.drawn(),
+      sketched: () => { if (own()) this.record("skydesk.image.first"); },
       clicked: (x, y) => { if (!this.showCatalogRow(made.view, x, y) && !this.pickRegion(made.view, x, y)) this.toggleLock(); },
       busy: () => this.tools.toolbox.busy,
     };
@@ -147,10 +148,15 @@ export class Workspace implements Host {
     if (forMs > 0) window.setTimeout(() => { if (this.message.textContent === text) this.message.textContent = ""; }, forMs);
   }
 
-  /** The picture is complete; how long that took can be read from the browser's time line. */
+  /** The picture is complete. */
   private drawn(): void {
-    if (!this.element.hasAttribute("data-drawn") && this.asked > 0) performance.measure("skydesk.image", { start: this.asked, end: performance.now() });
+    if (!this.element.hasAttribute("data-drawn")) this.record("skydesk.image");
     this.element.setAttribute("data-drawn", "true");
+  }
+
+  /** Write into the browser's time line how long it has been since the image was asked for. */
+  private record(name: string): void {
+    if (this.asked > 0) performance.measure(name, { start: this.asked, end: performance.now() });
   }
 
   /** Show one image in the active pane; a position or the page's address says where to look first. */
@@ -206,9 +212,10 @@ export class Workspace implements Host {
     this.masks.apply();
     this.panels.refresh();
     this.comparison.refresh();
-    await this.view.measure();
+    await this.view.measure().catch((error: Error) => this.say(`The pixels cannot be read: ${error.message}.`, 8000));
     if (this.view.display.stretch === "histogram") this.view.restretch();
     if (!kept && !pointed && state?.x === undefined) this.view.fit();
+    this.view.present();
     this.element.setAttribute("data-image", meta.dataset_id);
     this.moved();
     this.keepOverlays();
@@ -266,8 +273,10 @@ export class Workspace implements Host {
     this.comparison.refresh();
     for (const pane of this.comparison.panes) pane.view.map.updateSize();
     this.comparison.align();
-    await Promise.all([made.view.measure(), this.catalogs.show(made.view)]);
+    await made.view.measure();
     made.view.restretch();
+    made.view.present();
+    await this.catalogs.show(made.view);
     this.moved();
   }
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readFileSync } from "node:fs";
+import { colourValues } from "../src/overview.ts";
 import { displayTable, LOOKUP_WIDTH, paletteTable } from "../src/palettes.ts";
 import { STRETCHES, brightness, chooseLimits, equalise, makeDisplay, statisticsOf } from "../src/stretch.ts";
 import { formatState, parseState, type ViewState } from "../src/viewstate.ts";
@@ -59,4 +60,21 @@ test("the Python client offers the stretches of the view, in its order", () => {
   const client = readFileSync(new URL("../../../extensions/skydesk_lab/portal.py", import.meta.url), "utf8");
   const list = /^STRETCHES = \(([^)]*)\)/m.exec(client)?.[1] ?? "";
   assert.deepEqual([...list.matchAll(/"([^"]+)"/g)].map((found) => found[1]), [...STRETCHES]);
+});
+
+test("the first picture has the colours of the shader's formula, in every stretch and colour map", () => {
+  const palette = paletteTable();
+  const values = Float32Array.from({ length: 4001 }, (_, n) => n / 20 - 50);
+  for (const [map, invert] of [[0, false], [2, false], [5, true]] as const) {
+    for (const stretch of STRETCHES) {
+      const display = makeDisplay({ stretch, low: -10, high: 110, map, invert, bias: 0.45, contrast: 1.3, equal: equalise(values, -10, 110) });
+      const colours = colourValues(values, display);
+      values.forEach((value, n) => {
+        const shade = 255 * brightness(value, display);
+        const near = [Math.floor(shade), Math.ceil(shade)].map((s) => (map * 256 + (invert ? 255 - s : s)) * 4);
+        assert.ok(near.some((at) => [0, 1, 2, 3].every((c) => Math.abs((palette[at + c] ?? 0) - (colours[n * 4 + c] ?? 0)) <= 2)), `${stretch} of ${value}`);
+      });
+    }
+  }
+  assert.deepEqual([...colourValues(Float32Array.from([NaN]), makeDisplay())], [0, 0, 0, 0]);
 });
