@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from astropy.visualization import AsinhStretch
 from browser.test_images_view import wait_until
-from browser.test_portal_pages import browser, datasets, home, page, portal
+from browser.test_portal_pages import browser, datasets, home, open_image, page, portal, read_at
 from playwright.sync_api import expect
 
 __all__ = ["browser", "home", "page", "portal"]
@@ -62,3 +62,22 @@ def test_the_coarsest_tile_is_seen_moved_and_read_while_the_rest_is_on_its_way(p
         route.continue_()
     page.wait_for_selector(".viewer[data-drawn][data-image]")
     expect(sketch).to_be_hidden()
+
+
+def test_without_graphics_the_coarsest_level_stays_and_the_page_says_so(page, portal, home):
+    dataset_id, _, image = datasets(home, "visit_image")[0]
+    page.add_init_script("""
+      const known = HTMLCanvasElement.prototype.getContext;
+      HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+        return kind.includes('webgl') ? null : known.call(this, kind, ...rest);
+      };""")
+    open_image(page, portal, f"release=demo&id={dataset_id}&x=260&y=240&r=0.25")
+    expect(page.locator(".message")).to_contain_text("This browser has no WebGL")
+    expect(page.locator(".sd-overview")).to_be_visible()
+    box = page.locator(".map").bounding_box()
+    values = read_at(page, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    pixel = image.image.array[int(values["y"]), int(values["x"])]
+    assert float(values["value"]) == pixel
+    page.get_by_label("Colours", exact=True).select_option("viridis")
+    found = page.locator(".sd-overview").evaluate(PIXELS)
+    assert len(set(found["red"])) > 1

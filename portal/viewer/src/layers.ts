@@ -162,6 +162,8 @@ interface ShaderOptions {
 /** A tile layer that draws with the given shaders instead of a style. */
 class ShaderLayer extends WebGLTileLayer {
   private readonly shaders: () => ShaderOptions;
+  /** Called once when the browser gives no WebGL context. */
+  failed: () => void = () => undefined;
 
   constructor(options: ConstructorParameters<typeof WebGLTileLayer>[0], shaders: () => ShaderOptions) {
     super(options);
@@ -176,6 +178,19 @@ class ShaderLayer extends WebGLTileLayer {
   override createRenderer(): WebGLTileLayerRenderer<this> {
     const renderer = super.createRenderer();
     (renderer as unknown as { reset(options: ShaderOptions): void }).reset(this.shaders());
+    const prepare = renderer.prepareFrame.bind(renderer);
+    let refused = false;
+    renderer.prepareFrame = (frame) => {
+      try {
+        return !refused && prepare(frame);
+      } catch (error) {
+        // Without a context there is no helper; an error of each frame would stop the other layers.
+        if ((renderer as unknown as { helper?: unknown }).helper) throw error;
+        refused = true;
+        this.failed();
+        return false;
+      }
+    };
     return renderer as WebGLTileLayerRenderer<this>;
   }
 

@@ -35,6 +35,8 @@ export interface ViewEvents {
   drawn(): void;
   /** The coarsest tile is on the screen; `drawn` follows when the picture is complete. */
   sketched?(): void;
+  /** The browser has no WebGL, so that the coarsest tile is all there is. */
+  limited?(): void;
   /** A click that did not belong to a tool, in 0-based array pixels. */
   clicked?(x: number, y: number): void;
   /** Whether clicks belong to a tool now. */
@@ -56,6 +58,7 @@ export class ImageView {
   private readonly sketch = new OverviewLayer();
   /** Whether the layers of the graphics process are part of the map. */
   private presented = false;
+  private capable = true;
   private maskColours: ReadonlyMap<string, string> = new Map();
   private mask: MaskLayer | null = null;
   private pointer: [number, number] | null = null;
@@ -80,7 +83,7 @@ export class ImageView {
     });
     this.map.on("rendercomplete", () => {
       if (!this.presented) return;
-      this.sketch.hide();
+      if (this.capable) this.sketch.hide();
       this.events.drawn();
     });
     target.addEventListener("pointerleave", () => {
@@ -319,6 +322,10 @@ export class ImageView {
       if (this.sketch.shown) this.events.sketched?.();
       // Before that frame the map only says that the coarsest tile is complete.
       map.once("postrender", () => { this.presented = store === this.store; });
+      this.image.failed = () => {
+        this.capable = false;
+        this.events.limited?.();
+      };
       const layers = map.getLayers();
       if (!layers.getArray().includes(this.image)) layers.insertAt(0, this.image);
       layers.insertAt(layers.getArray().indexOf(this.image) + 1, this.mask);

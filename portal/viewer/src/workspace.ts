@@ -113,6 +113,7 @@ export class Workspace implements Host {
       moved: () => { made.furniture.update(made.view); if (own()) this.moved(); },
       picked: (n) => void this.showCard(n),
       drawn: () => this.drawn(),
+      limited: () => this.say("This browser has no WebGL, so that only the coarsest level of an image is shown; values are read all the same."),
       sketched: () => { if (own()) this.record("skydesk.image.first"); },
       clicked: (x, y) => { if (!this.showCatalogRow(made.view, x, y) && !this.pickRegion(made.view, x, y)) this.toggleLock(); },
       busy: () => this.tools.toolbox.busy,
