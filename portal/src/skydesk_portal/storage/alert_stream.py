@@ -137,8 +137,7 @@ class AlertStream:
         bool
             Whether it was done; another process may have been faster.
         """
-        with self._database.connect() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._database.change() as connection:
             if self.find_place(release, created) != before or self.is_known(release, created):
                 return False
             if alert_ids:

@@ -135,8 +135,7 @@ class AlertSubscriptionStore:
         bool
             Whether it was done; `False` if another process was faster, or the subscription was changed meanwhile.
         """
-        with self._database.connect() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._database.change() as connection:
             changed = connection.execute(
                 "UPDATE subscription SET cursor = ?, seen = seen + ?, sent = sent + ?, failed = failed + ?, error = ?,"
                 " error_s = ?, tries = 0, retry_s = 0 WHERE id = ? AND cursor = ? AND state = ?",

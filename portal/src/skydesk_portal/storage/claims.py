@@ -59,9 +59,8 @@ class ClaimStore:
         bool
             Whether it fits.
         """
-        with self._database.connect() as connection:
+        with self._database.change() as connection:
             # Two uploads must not both find the last place free.
-            connection.execute("BEGIN IMMEDIATE")
             connection.execute("DELETE FROM claims WHERE ended < ?", (time.time() - _KEEP_S,))
             taken = 0
             for other, size, process, ended in connection.execute(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from skydesk_portal.exceptions import ConfigError
 from skydesk_portal.models.history import PastQuery
+from skydesk_portal.storage.threaded import ThreadedFile
 
 __all__ = ["SqliteHistoryStore"]
 
@@ -43,10 +41,9 @@ class SqliteHistoryStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._local = threading.local()
+        self._database = ThreadedFile(path, named=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._write() as db:
+        with self._database.change() as db:
             found = int(db.execute("PRAGMA user_version").fetchone()[0])
             if found > VERSION:
                 raise ConfigError(f"{path}: version {found} is newer than this program knows ({VERSION})")
@@ -55,27 +52,6 @@ class SqliteHistoryStore:
             if found == 1:
                 db.execute("ALTER TABLE query ADD COLUMN result TEXT")
             db.execute(f"PRAGMA user_version={VERSION}")
-
-    def _open(self) -> sqlite3.Connection:
-        db: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if db is None:
-            db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
-            db.row_factory = sqlite3.Row
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            self._local.db = db
-        return db
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        db = self._open()
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
 
     def _query(self, row: sqlite3.Row) -> PastQuery:
         return PastQuery(
@@ -96,7 +72,7 @@ class SqliteHistoryStore:
 
     def add(self, query: PastQuery) -> int:
         """Keep a query; return its number."""
-        with self._write() as db:
+        with self._database.change() as db:
             done = db.execute(
                 "INSERT INTO query (owner, begun, mode, parameters, status, rows, overflow, seconds, error, cached, job, result)"
                 " VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -119,12 +95,16 @@ class SqliteHistoryStore:
 
     def find(self, owner: str, number: int) -> PastQuery | None:
         """Return a query of an owner, `None` if there is none of that number."""
-        row = self._open().execute("SELECT * FROM query WHERE id=? AND owner=?", (number, owner)).fetchone()
+        row = (
+            self._database.connect()
+            .execute("SELECT * FROM query WHERE id=? AND owner=?", (number, owner))
+            .fetchone()
+        )
         return None if row is None else self._query(row)
 
     def list_queries(self, owner: str, last: int, before: int | None = None) -> list[PastQuery]:
         """Return the queries of an owner, newest first, those before a number if one is given."""
-        rows = self._open().execute(
+        rows = self._database.connect().execute(
             "SELECT * FROM query WHERE owner=? AND id<? ORDER BY id DESC LIMIT ?",
             (owner, before if before is not None else 1 << 62, last),
         )
@@ -132,14 +112,14 @@ class SqliteHistoryStore:
 
     def remove(self, owner: str, number: int | None = None) -> int:
         """Forget one query of an owner, or all; return how many that were."""
-        with self._write() as db:
+        with self._database.change() as db:
             if number is None:
                 return db.execute("DELETE FROM query WHERE owner=?", (owner,)).rowcount
             return db.execute("DELETE FROM query WHERE owner=? AND id=?", (owner, number)).rowcount
 
     def remove_before(self, instant: datetime, keep: int) -> int:
         """Forget queries older than an instant and all but the newest of each owner; return how many."""
-        with self._write() as db:
+        with self._database.change() as db:
             old = db.execute("DELETE FROM query WHERE begun<?", (instant.timestamp(),)).rowcount
             many = db.execute(
                 "DELETE FROM query WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER"

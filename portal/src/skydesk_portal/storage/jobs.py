@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 from skydesk_portal.exceptions import ConfigError
 from skydesk_portal.models.jobs import BUSY_PHASES, Job, JobError, JobKind, JobResult, Phase
+from skydesk_portal.storage.threaded import ThreadedFile
 from skydesk_portal.uws.store import JobFilter, JobUsage
 
 __all__ = ["COLUMNS", "INDEXES", "VERSION", "SqlJobStore", "SqliteJobStore"]
@@ -394,10 +392,9 @@ class SqliteJobStore(SqlJobStore):
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._local = threading.local()
+        self._database = ThreadedFile(path, named=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._transaction() as db:
+        with self._database.change() as db:
             found = int(db.execute("PRAGMA user_version").fetchone()[0])
             if found > VERSION:
                 raise ConfigError(f"{path}: version {found} is newer than this program knows ({VERSION})")
@@ -410,34 +407,11 @@ class SqliteJobStore(SqlJobStore):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version={VERSION}")
 
-    def _open(self) -> sqlite3.Connection:
-        db: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if db is None:
-            db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
-            db.row_factory = sqlite3.Row
-            db.execute("PRAGMA journal_mode=WAL")
-            # With WAL a killed process loses nothing; only a power cut may lose the last instant.
-            db.execute("PRAGMA synchronous=NORMAL")
-            self._local.db = db
-        return db
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._open()
-        # IMMEDIATE takes the write lock before reading, so that no decision rests on an old row.
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
-
     def _read(self, sql: str, values: Sequence[object] = ()) -> list[Mapping[str, Any]]:
-        return self._open().execute(sql, values).fetchall()
+        return self._database.connect().execute(sql, values).fetchall()
 
     def _write(self, sql: str, values: Sequence[object] = ()) -> tuple[int, list[Mapping[str, Any]]]:
-        with self._transaction() as db:
+        with self._database.change() as db:
             done = db.execute(sql, values)
             rows = done.fetchall()
             # SQLite counts changed rows only once all returned rows are fetched.

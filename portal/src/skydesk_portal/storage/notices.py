@@ -49,8 +49,7 @@ class NoticeStore:
         link, kind
             See `Notice`.
         """
-        with self._database.connect() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._database.change() as connection:
             row = connection.execute(
                 "SELECT SUM(amount) FROM notice WHERE owner = ? AND subject = ? AND is_read = 0",
                 (owner, subject),

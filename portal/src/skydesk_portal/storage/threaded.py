@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = ["ThreadedFile"]
@@ -18,11 +20,14 @@ class ThreadedFile:
         The database; made if it is missing.
     schema
         Statements that make its tables unless they are there.
+    named
+        Whether columns of rows are found by name.
     """
 
-    def __init__(self, file: Path, schema: str) -> None:
+    def __init__(self, file: Path, schema: str = "", *, named: bool = False) -> None:
         self._file = file
         self._schema = schema
+        self._named = named
         self._local = threading.local()
 
     def connect(self) -> sqlite3.Connection:
@@ -31,6 +36,17 @@ class ThreadedFile:
         if found is None:
             found = sqlite3.connect(self._file, timeout=30)
             found.execute("PRAGMA journal_mode=WAL")
+            # With WAL a killed process loses nothing; only a power cut may lose the last instant.
+            found.execute("PRAGMA synchronous=NORMAL")
             found.executescript(self._schema)
+            if self._named:
+                found.row_factory = sqlite3.Row
             self._local.connection = found
         return found
+
+    @contextmanager
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """Enter a transaction that nobody else writes in, from before the first row is read; an exception takes it back."""
+        with self.connect() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
