@@ -1,4 +1,4 @@
-"""The parts of the pages that run in the browser: the image view, the query editor, the paged table and the upload."""
+"""The parts of the pages that run in the browser: the image view, the query editor, the paged table, a slider and the upload."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from panel.custom import JSComponent
 
 from skydesk_portal.ui.gate import PREFIX
 
-__all__ = ["SkyImage", "SkyQuery", "SkyTable", "SkyUpload"]
+__all__ = ["SkyImage", "SkyQuery", "SkyRange", "SkyTable", "SkyUpload"]
 
 
 class SkyImage(JSComponent):
@@ -90,3 +90,15 @@ class SkyQuery(JSComponent):
     )
 
     _bundle = "assets/skyquery.bundle.js"
+
+
+class SkyRange(JSComponent):
+    """The browser's own slider, with a name and a way back to 0; the handle of Panel's has no name."""
+
+    label = param.String(default="", doc="Its name.")
+    start = param.Number(default=0.0, doc="Lowest value.")
+    end = param.Number(default=1.0, doc="Highest value.")
+    step = param.Number(default=0.01, doc="Step of the keys and of dragging.")
+    value = param.Number(default=0.0, doc="What is chosen.")
+
+    _bundle = "assets/skyrange.bundle.js"

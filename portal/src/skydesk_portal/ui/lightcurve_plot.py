@@ -21,10 +21,12 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 from numpy.typing import NDArray
+from panel.viewable import Viewable
 
 from skydesk_portal.models.photometry import Photometry, band_order
 from skydesk_portal.services.lightcurve_colours import ColourCurve
 from skydesk_portal.services.lightcurves import find_limits, to_ab_magnitude
+from skydesk_portal.ui.components import SkyRange
 from skydesk_portal.ui.plots import band_style, dress_legend, make_figure
 from skydesk_portal.ui.shell import asset_text
 
@@ -111,10 +113,7 @@ class LightCurvePlot:
         self.epoch = pn.widgets.FloatInput(
             name="Epoch of phase 0 (MJD)", value=round(self._first, 5), width=170
         )
-        self.fine = pn.widgets.FloatSlider(
-            name="Fine tuning (cycles)", start=-3, end=3, step=0.005, value=0, format="0.000",
-            width=250,
-        )  # fmt: skip
+        self.fine = SkyRange(label="Fine tuning (cycles)", start=-3, end=3, step=0.005, width=250)
         self.drag = pn.widgets.Select(name="Dragging", options=list(_MOVES), width=170)
         self.bands = pn.widgets.CheckBoxGroup(name="Bands", options=bands, value=list(bands), inline=True)
         self.flagged = pn.widgets.CheckBoxGroup(
@@ -128,7 +127,7 @@ class LightCurvePlot:
         self.drag.param.watch(self._set_tool, "value")
 
     @property
-    def controls(self) -> tuple[pn.widgets.Widget, ...]:
+    def controls(self) -> tuple[Viewable, ...]:
         """Widgets that change the plot."""
         return self.unit, self.against, self.period, self.epoch, self.fine, self.drag
 
