@@ -23,6 +23,7 @@ function notices(inputs) {
 
 const { metafile } = await build({
   entryPoints: {
+    skycoordinates: join(here, "src/coordinates_entry.ts"),
     skyimage: join(here, "src/image_entry.ts"),
     skyquery: join(here, "src/query_entry.ts"),
     skyrange: join(here, "src/range_entry.ts"),
