@@ -417,12 +417,17 @@ class LightCurvePlot:
             **dict(zip(("unit", "against", "period", "epoch", "fine", "drag"), self.controls, strict=True)),
         }
         code = asset_text("lightcurve_fold.js")
-        for widget in (self.unit, self.against, self.period, self.epoch, self.fine):
-            widget.jscallback(args=arguments, value=code)
-        self.save_svg.jscallback(args={"plot": plot}, clicks=_SAVE_SVG)
+        sources = (self.unit, self.against, self.period, self.epoch, self.fine)
+        self._callbacks = [widget.jscallback(args=arguments, value=code) for widget in sources]
+        self._callbacks.append(self.save_svg.jscallback(args={"plot": plot}, clicks=_SAVE_SVG))
         # One callback a call: Panel takes the last event of several.
         for event in ("panstart", "pan", "panend"):
-            self._upper.jscallback(args=arguments, **{f"event:{event}": code})
+            self._callbacks.append(self._upper.jscallback(args=arguments, **{f"event:{event}": code}))
+
+    def close(self) -> None:
+        """Let the plot go: Panel would keep it for its callbacks, which have each other's widgets."""
+        for callback in self._callbacks:
+            callback.unwatch()
 
     def _set_tool(self, _event: Any) -> None:
         toolbar = self._figure.toolbar

@@ -99,5 +99,6 @@ def add_coordinates(plot: Any, pane: pn.pane.Bokeh, axes: SkyAxes, colour: str) 
     # One callback a call: Panel takes the last event of several.
     for event in ("mousemove", "mouseleave", "tap", "doubletap"):
         pane.jscallback(args=arguments, **{f"event:{event}": code})
-    tools.jscallback(args=arguments, ends=code)
+    # Panel keeps what a callback is given as long as its source, which therefore must not be among it.
+    tools.jscallback(args={"line": line}, ends=code)
     return tools
