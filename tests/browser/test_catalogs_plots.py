@@ -297,6 +297,13 @@ def test_plots_of_the_sky_have_coordinates_and_distances_and_others_do_not(page,
     expect(page.get_by_text("r_psfMag against colour")).to_be_visible()
     expect(tools).to_have_count(1)
     expect(page.get_by_label("Right ascension", exact=True)).to_be_visible()
+    # Plots lie below each other where there is no room beside each other.
+    size = page.viewport_size
+    page.set_viewport_size({"width": 900, "height": 900})
+    page.wait_for_function(
+        "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth + 1"
+    )
+    page.set_viewport_size(size)
     pages.open_image(page, portal, "release=demo&kind=deep_coadd")
     box = page.locator(".map").bounding_box()
     assert pages.read_at(page, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)["ra"]
