@@ -57,6 +57,11 @@ def test_the_page_lists_what_is_stored_and_what_a_notebook_writes_then(
         tables = [t["name"] for t in client.get("/api/tables").json()["tables"]]
         assert "user_tester.measured" in tables
         assert list_page(page, f"{address}?view=tables", "^Your tables") == sorted(tables)
-        kernel.run("pathlib.Path.home().joinpath('night', 'from the notebook.csv').write_text('a\\n1\\n')")
+        kernel.run("pathlib.Path.home().joinpath('night', 'from the notebook.csv').write_text('a\\n17\\n')")
         after = list_page(page, f"{address}?path=night", "^/night: 3 entries")
         assert after == list_home(kernel)["night"] == ["from the notebook.csv", "log.txt", "raw/"]
+        # What the page gives as Python reads the file from where it lies.
+        page.goto(f"{address.replace('files', 'catalogs')}?file=night/from+the+notebook.csv")
+        page.get_by_role("button", name="Copy as Python").click()
+        program = page.get_by_label("This Python gives the same rows").input_value()
+        assert kernel.run(program, timeout_s=400).split()[-1] == "17"

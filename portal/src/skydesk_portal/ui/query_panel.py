@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import panel as pn
 
@@ -168,6 +169,11 @@ class QueryPanel:
         """Path in the home folder of the file that is the query's table; empty if none is."""
         return self._file if UPLOAD_NAME in self.uploads and not self.upload.value else ""
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Addresses by which programs name the files of the home folder that come with the query."""
+        return {UPLOAD_NAME: f"vos:{self.identity.name}/{quote(self.file)}"} if self.file else {}
+
     def bring_file(self, path: str) -> None:
         """Let a file of the home folder come with the query, as ``TAP_UPLOAD.mine``.
 
@@ -190,7 +196,7 @@ class QueryPanel:
                     f"{describe_bytes(_UPLOAD_BYTES)}: make a table of it by a program, then ask that"
                 )
             self.brought[UPLOAD_NAME] = content.stream.read()
-        self._file = path
+        self._file = path.lstrip("/")
 
     def _release(self) -> str:
         return str(self.table.value).partition(".")[0]

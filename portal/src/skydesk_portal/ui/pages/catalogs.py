@@ -232,11 +232,13 @@ class _Page:
             for plot in self.result.views.plots.values()
             if plot.region is not None
         ]
-        return write_python(self.result.result, self.result.rows.shown, brushes, _public_url())
+        return write_python(
+            self.result.result, self.result.rows.shown, brushes, _public_url(), self.query.addresses
+        )
 
     def _as_cells(self) -> tuple[str, tuple[str, ...]]:
-        """Return a title and the code of what is shown; without brushes the lab's client says it in three lines."""
-        if any(plot.region is not None for plot in self.result.views.plots.values()):
+        """Return a title and the code of what is shown; without brushes and files the lab's client says it in three lines."""
+        if self.query.file or any(plot.region is not None for plot in self.result.views.plots.values()):
             return "Query", (self._as_python(),)
         return "Query", query_cells(write_adql(self.result.result, self.result.rows.shown))
 
