@@ -9,4 +9,5 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "skydesk"
+html_favicon = "../hub/src/skydesk_hub/identity/static/skydesk.svg"
 html_static_path: list[str] = []

@@ -1,4 +1,4 @@
-// Bundles the image view, the table and the upload of the portal's pages into the Python package; nothing is fetched at run time.
+// Bundles the image view, the table, the upload and the slider of the portal's pages into the Python package; nothing is fetched at run time.
 import { build } from "esbuild";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -23,8 +23,10 @@ function notices(inputs) {
 
 const { metafile } = await build({
   entryPoints: {
+    skycoordinates: join(here, "src/coordinates_entry.ts"),
     skyimage: join(here, "src/image_entry.ts"),
     skyquery: join(here, "src/query_entry.ts"),
+    skyrange: join(here, "src/range_entry.ts"),
     skytable: join(here, "src/table_entry.ts"),
     skyupload: join(here, "src/upload_entry.ts"),
     notebook: join(here, "src/notebook_entry.ts"),

@@ -7,9 +7,10 @@ import re
 import duckdb
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from browser import test_portal_pages as pages
 from browser.test_catalogs_page import QUERY, frame, run
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 browser, home, page, portal = pages.browser, pages.home, pages.page, pages.portal
 __all__ = ["browser", "frame", "home", "page", "portal"]
@@ -227,3 +228,93 @@ def test_a_block_of_cells_is_copied_as_it_is_displayed(page, portal):
     page.keyboard.press("Shift+ArrowDown")
     page.keyboard.press("Control+c")
     assert page.evaluate("navigator.clipboard.readText()") == "\n".join("\t".join(row) for row in shown[:2])
+
+
+ON_PAGE = """([id, x, y]) => {
+  const view = Bokeh.index.find_one_by_id(id), box = view.canvas_view.el.getBoundingClientRect();
+  return [box.x + view.frame.x_scale.compute(x), box.y + view.frame.y_scale.compute(y)];
+}"""
+SKY_FIGURE = """() => Bokeh.documents.flatMap((d) => [...d._all_models.values()]).filter((m) => m.type === "Figure"
+  && m.left[0].axis_label.startsWith("coord_dec")).sort((a, b) => Number(a.id.slice(1)) - Number(b.id.slice(1))).map((m) => m.id)[0]"""
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0083")
+@pytest.mark.requirement("DMS-PRTL-REQ-0085")
+def test_plots_of_the_sky_have_coordinates_and_distances_and_others_do_not(page, portal, home):
+    adql = "SELECT objectId, coord_ra, coord_dec, g_psfMag - r_psfMag AS colour, r_psfMag FROM demo.Object"
+    with duckdb.connect(str(home / "releases/demo/catalogs.duckdb"), read_only=True) as catalog:
+        stars = catalog.sql("SELECT coord_ra, coord_dec FROM Object ORDER BY r_psfMag LIMIT 3").fetchall()
+    run(page, portal, adql)
+    tools = page.get_by_role("group", name="Coordinates and distances")
+    expect(tools).to_have_count(2)
+    first, readout = tools.first, tools.first.locator(".readout")
+    first.scroll_into_view_if_needed()
+    identifier = page.evaluate(SKY_FIGURE)
+    at = [page.evaluate(ON_PAGE, [identifier, *star]) for star in stars]
+    step = np.abs(
+        np.subtract(
+            page.evaluate(ON_PAGE, [identifier, 53.1, -28.1]),
+            page.evaluate(ON_PAGE, [identifier, 53.11, -28.11]),
+        )
+    )
+    pixel_deg = float((0.01 / step).max())
+    for star, place in zip(stars, at, strict=True):
+        page.mouse.move(*place)
+        expect(readout).to_contain_text(f"ICRS {star[0]:.2f}")
+        words = [word.replace("°", "") for word in readout.locator("span").all_inner_texts()]
+        ra, dec = (float(v) for v in words[0].split()[1:])
+        assert (ra, dec) == pytest.approx(star, abs=pixel_deg)
+        here = SkyCoord(ra, dec, unit="deg")
+        assert SkyCoord(words[1].replace("−", "-"), unit=("hourangle", "deg")).separation(here).arcsec < 0.01
+        for text, other in ((words[2], here.galactic), (words[3], here.barycentricmeanecliptic)):
+            lon, lat = (float(v) for v in text.split()[1::2])
+            assert (lon, lat) == pytest.approx((other.spherical.lon.deg, other.spherical.lat.deg), abs=3e-6)
+    # By clicks, and by positions that are typed.
+    first.get_by_role("button", name="Measure a distance").click()
+    ends = [first.get_by_label("From (RA Dec, degrees)"), first.get_by_label("to (RA Dec, degrees)")]
+    for n, place in enumerate(at[:2]):
+        page.mouse.click(*place)
+        expect(ends[n]).not_to_have_value("")
+    clicked = [tuple(float(v) for v in end.input_value().split()) for end in ends]
+    np.testing.assert_allclose(clicked, stars[:2], atol=pixel_deg)
+    check_distance(first, *clicked)
+    ends[0].fill("359.9 89.5")
+    ends[1].fill("120.25, -12")
+    ends[1].press("Enter")
+    check_distance(first, (359.9, 89.5), (120.25, -12.0))
+    ends[1].fill("north")
+    ends[1].press("Enter")
+    expect(first).to_contain_text('"north" is no position')
+    # Clicks were ends and nothing else; from now on they show rows again.
+    sheet = page.get_by_role("region", name=re.compile("^Row "))
+    expect(sheet).to_have_count(0)
+    first.get_by_role("button", name="Measure a distance").click()
+    page.mouse.click(*page.evaluate(ON_PAGE, [identifier, *stars[2]]))
+    expect(sheet).to_contain_text(f"{stars[2][0]:.10g}"[:9])
+    # A colour-magnitude diagram has none; the sky map keeps its own.
+    select(page, "Horizontal", "colour")
+    select(page, "Vertical", "r_psfMag")
+    expect(page.get_by_text("r_psfMag against colour")).to_be_visible()
+    expect(tools).to_have_count(1)
+    expect(page.get_by_label("Right ascension", exact=True)).to_be_visible()
+    # Plots lie below each other where there is no room beside each other.
+    size = page.viewport_size
+    page.set_viewport_size({"width": 900, "height": 900})
+    page.wait_for_function(
+        "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth + 1"
+    )
+    page.set_viewport_size(size)
+    pages.open_image(page, portal, "release=demo&kind=deep_coadd")
+    box = page.locator(".map").bounding_box()
+    assert pages.read_at(page, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)["ra"]
+    page.locator(".map").focus()
+    page.keyboard.press("t")
+    expect(page.get_by_label("Tool", exact=True).locator("option", has_text="distance")).to_have_count(1)
+
+
+def check_distance(tools: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
+    a, b = (SkyCoord(*place, unit="deg") for place in (start, end))
+    expect(tools.locator(".distance")).to_contain_text(f"position angle {a.position_angle(b).deg:.3f}°")
+    length, unit = re.match(r"([\d.]+)(.)", tools.locator(".distance").inner_text()).groups()
+    scale = {"″": 1, "′": 60, "°": 3600}[unit]
+    assert float(length) * scale == pytest.approx(a.separation(b).arcsec, rel=1e-5)

@@ -1,12 +1,14 @@
 """The Files page: browse, upload, look, rename, delete; tables and sharing."""
 
+import base64
+import io
 import re
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.support.pages import ANNA, Pages, open_context
 
@@ -71,6 +73,48 @@ def test_each_kind_of_file_opens_in_the_view_that_fits(calm_page, pages, own):
     calm_page.locator(".map").focus()
     calm_page.keyboard.press("r")
     expect(calm_page.locator(".message")).to_contain_text("Centre: 7.5")
+
+
+def drop_file(page: Page, name: str, content: bytes) -> None:
+    """Drop a file on the page's place for uploads, as a person does from a window of files."""
+    files = page.evaluate_handle(
+        """([name, code]) => { const bytes = Uint8Array.from(atob(code), c => c.charCodeAt(0));
+        const data = new DataTransfer(); data.items.add(new File([bytes], name)); return data; }""",
+        [name, base64.b64encode(content).decode()],
+    )
+    page.locator(".upload").dispatch_event("drop", {"dataTransfer": files})
+    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0045")
+def test_what_was_just_dropped_is_shown_after_one_click(calm_page, pages, own):
+    row = calm_page.locator("tbody tr")
+    calm_page.goto(f"{pages.url}/files")
+    drop_file(calm_page, "a & b.csv", CSV.encode())
+    calm_page.get_by_role("link", name="Open as a table").click()
+    expect(calm_page.get_by_role("status").filter(has_text="12 rows in")).to_be_visible()
+    expect(row.first).to_contain_text("star 0")
+    cells = [[c.strip() for c in r.locator("td").all_inner_texts()[-3:]] for r in row.all()]
+    shown = [(name, float(ra), float(dec.replace("−", "-"))) for name, ra, dec in cells]
+    assert shown == list(Table.read(CSV, format="ascii.csv").iterrows())
+    expect(calm_page.locator(".bk-Figure").first).to_be_visible()
+    # The address restores it, with what was asked of the file since.
+    expect(calm_page).to_have_url(re.compile("file=a\\+%26\\+b.csv&query="))
+    address = calm_page.url.replace("mine", "mine+WHERE+ra+<+53.045")
+    calm_page.goto(f"{pages.url}/files")
+    calm_page.goto(address.partition("&s=")[0])
+    expect(calm_page.get_by_role("status").filter(has_text="5 rows in")).to_be_visible()
+    pixels = io.BytesIO()
+    fits.PrimaryHDU(np.full((40, 50), 11.25, np.float32)).writeto(pixels)
+    calm_page.goto(f"{pages.url}/files")
+    drop_file(calm_page, "sky.fits", pixels.getvalue())
+    calm_page.get_by_role("link", name="Open as an image").click()
+    calm_page.locator(".viewer[data-drawn][data-image]").wait_for()
+    calm_page.locator(".map").focus()
+    calm_page.keyboard.press("r")
+    expect(calm_page.locator(".message")).to_contain_text("Centre: 11.25")
+    calm_page.goto(f"{pages.url}/catalogs?file=none.csv")
+    expect(calm_page.get_by_role("alert")).to_contain_text("The file none.csv cannot be shown")
 
 
 def test_folders_are_made_and_entered_and_nothing_is_replaced_unasked(calm_page, pages, own, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 from support.stack import Stack
 
+ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = [
     # JupyterLab asks for a workspace and for user settings that do not exist yet, and goes on.
     re.compile(r"status of 404 .*/lab/api/(workspaces|settings)"),
@@ -107,3 +110,36 @@ def test_from_sign_in_to_a_cell_in_the_lab(
     expect(page.get_by_role("button", name=re.compile("^skydesk: "))).to_contain_text("wendy")
     left = [text for text in errors if not any(pattern.search(text) for pattern in ALLOWED)]
     assert left == [], "\n".join(left)
+
+
+def test_the_documentation_builds_and_nothing_of_its_first_page_is_missing(
+    page: Page, bare_stack: Stack
+) -> None:
+    errors, asked = watch_console(page), []
+    build = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "-q",
+        "-E",
+        "-b",
+        "html",
+        str(ROOT / "docs"),
+        str(bare_stack.home / "docs"),
+    ]
+    done = subprocess.run(build, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    page.on("response", lambda answer: asked.append((answer.status, answer.url)))
+    page.on("requestfailed", lambda request: asked.append((0, request.url)))
+    page.goto(f"{bare_stack.url}/docs/")
+    expect(page.get_by_role("heading", level=1).first).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    # Browsers without a window ask for no icon of the page.
+    icon = page.evaluate(
+        "() => fetch(document.querySelector('link[rel~=icon]').href).then(a => a.headers.get('content-type'))"
+    )
+    assert icon == "image/svg+xml"
+    assert len(asked) > 5
+    assert [(status, url) for status, url in asked if not 200 <= status < 400] == []
+    assert errors == []

@@ -8,7 +8,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from skydesk_core.release import Release
 from skydesk_portal.exceptions import UsageError
@@ -16,7 +16,8 @@ from skydesk_portal.models.instants import parse_instant
 from skydesk_portal.models.jobs import Phase
 from skydesk_portal.ui.image_query import ImageQuery, write_query
 from skydesk_portal.uws.runner import JobRunner
-from tests.support.pages import ANNA, Pages
+from tests.support.pages import ANNA, ANNA_TOKEN, Pages, open_context
+from tests.support.portal import PEOPLE
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +234,40 @@ def test_cutouts_of_what_was_found_are_centred_and_described(calm_page, pages, c
                 words = " ".join(str(card) for h in hdus for card in h.header.cards)
                 assert any(dataset.rpartition("id=")[2] in words for dataset in asked), kind
                 assert ("VISIT" if kind == "visit_image" else "TRACT") in words.upper()
+
+
+def check_options(page: Page, label: str, wanted: set[str]) -> None:
+    options = page.get_by_label(label, exact=True).locator("option:not(:empty)")
+    expect(options).to_have_count(len(wanted))
+    assert set(options.all_inner_texts()) == wanted
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0002")
+def test_two_people_find_each_table_and_image_collection_that_they_may_read(pages: Pages, pages_browser):
+    tables, tap = pages.factory.create_table_service(), pages.factory.create_tap_service()
+    own = {t.name for t in tables.list_tables(ANNA)}
+    for name in ("seen_by_both", "seen_by_me"):
+        if name not in own:
+            tables.create_table(ANNA, name, tables.read_content("a.csv", b"id,ra,dec\n1,53.1,-28.1\n"))
+    tables.share_table(ANNA, "seen_by_both", (), ("g_team",))
+    seen: dict[str, set[str]] = {}
+    for token in (ANNA_TOKEN, "token-of-dora"):
+        who, context = PEOPLE[token], open_context(pages_browser, token)
+        page = context.new_page()
+        names = tap.run_query(who, "SELECT table_name FROM tap_schema.tables").table
+        seen[who.name] = set(names.column(0).to_pylist())
+        page.goto(f"{pages.url}/catalogs")
+        page.get_by_role("button", name="Tables and columns").click()
+        check_options(page, "Use the table", seen[who.name])
+        images = tap.run_query(who, "SELECT DISTINCT obs_collection, dataset_type FROM ivoa.ObsCore").table
+        kinds: dict[str, set[str]] = {}
+        for row in images.to_pylist():
+            kinds.setdefault(row["obs_collection"], {"all"}).add(row["dataset_type"])
+        page.goto(f"{pages.url}/imagesearch")
+        check_options(page, "Release", set(kinds))
+        for release, wanted in kinds.items():
+            page.get_by_label("Release", exact=True).select_option(release)
+            check_options(page, "Kind", wanted)
+        context.close()
+    assert seen["anna"] - seen["dora"] >= {"user_anna.seen_by_me"}
+    assert {name for name in seen["dora"] if name.startswith("user_anna.")} == {"user_anna.seen_by_both"}

@@ -18,6 +18,8 @@ from browser.test_portal_pages import ROOT, browser, datasets, home, open_image,
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from bench.focal_plane import GeneratedCamera, make_focal_plane_release
+
 __all__ = ["browser", "home", "page", "portal"]
 
 DATA = Path(os.environ.get("SKYDESK_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -528,3 +530,37 @@ def test_the_focal_plane_of_a_visit_reads_the_detectors_pixels(page, portal, hom
         near = image.image.array[round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2]
         # The pixel under the pointer is told by its middle: its nearest archive pixel is one of these.
         assert np.float32(float(values["value"])) in near.astype(np.float32)
+
+
+class FourDetectors(GeneratedCamera):
+    """A camera whose focal plane is far larger than a detector."""
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Column and row of each."""
+        return [(-2, -1), (-1, 1), (1, -1), (2, 1)]
+
+
+def test_from_a_detector_to_all_of_them_shows_the_whole_focal_plane(page, portal, home):
+    camera = FourDetectors(128)
+    make_focal_plane_release(home / "releases" / "fourfold", camera)
+    open_image(page, portal, "release=fourfold&kind=visit_image&detector=2&x=100&y=20&r=0.25")
+    page.get_by_label("Detector", exact=True).select_option("all")
+    page.wait_for_selector(".viewer[data-drawn][data-image^='visit-visit_image-']")
+    box = page.locator(".map").bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    # The view is a gnomonic projection, linear over this field: three places give all others.
+    readout, seen = page.locator(".readout"), [("", "")]
+    for dx, dy in ((0, 0), (90, 0), (0, 90)):
+        page.mouse.move(middle[0] + dx, middle[1] + dy)
+        expect(readout).to_have_attribute("data-ra", re.compile(r"\d"))
+        expect(readout).not_to_have_attribute("data-ra", seen[-1][0])
+        seen.append(tuple(readout.evaluate("e => [e.dataset.ra, e.dataset.dec]")))
+    places = SkyCoord([(float(ra), float(dec)) for ra, dec in seen[1:]], unit="deg")
+    steps = np.array([a.arcsec for a in places[0].spherical_offsets_to(places[1:])]) / 90
+    edges = np.array([[-0.5, 127.5, 127.5, -0.5], [-0.5, -0.5, 127.5, 127.5]])
+    corners = np.hstack([camera.make_wcs(*place).all_pix2world(*edges, 0) for place in camera.places])
+    offsets = [a.arcsec for a in places[0].spherical_offsets_to(SkyCoord(*corners, unit="deg"))]
+    reach = np.abs(np.linalg.solve(steps, offsets)).max(axis=1) / [box["width"] / 2, box["height"] / 2]
+    # All corners are inside, and the longer side fills most of the view.
+    assert 0.7 < reach.max() <= 1

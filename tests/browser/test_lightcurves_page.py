@@ -40,6 +40,12 @@ def drawn_axis(page: Page, pattern: str) -> str:
     return page.evaluate(AXIS)
 
 
+def drawn_period(page: Page, period_day: float) -> None:
+    page.wait_for_function(
+        f"p => Math.abs(({AXIS})().match(/period (.*) d/)[1] / p - 1) < 1e-6", arg=period_day
+    )
+
+
 @pytest.mark.requirement("DMS-PRTL-REQ-0105")
 def test_dragging_changes_the_period_without_asking_the_server(page, portal, variable):
     object_id, period_day = variable
@@ -72,6 +78,40 @@ def test_dragging_changes_the_period_without_asking_the_server(page, portal, var
     assert sum(len(p[0]) for p in after) == sum(len(p[0]) for p in before) == 40
     assert not np.allclose(before[0][0], after[0][0])
     assert np.allclose(np.sort(before[0][1]), np.sort(after[0][1]))
+
+
+def test_the_fine_tuning_folds_by_keys_and_by_dragging(page, portal, home, variable):
+    object_id, period_day = variable
+    with duckdb.connect(str(home / "releases/demo/catalogs.duckdb"), read_only=True) as catalog:
+        mjd = catalog.sql(
+            "SELECT v.expMidptMJD FROM ForcedSourceOnDiaObject AS f JOIN Visit AS v USING (visit) "
+            f"WHERE f.diaObjectId = {object_id}"
+        ).fetchnumpy()["expMidptMJD"]
+    open_curve(page, portal, f"diaobject={object_id}&fold=1&period={period_day:.8f}")
+    start = drawn_axis(page, "^Phase")
+    slider = page.get_by_role("slider", name="Fine tuning (cycles)")
+    slider.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    expect(slider).to_have_js_property("value", "0.1")
+    expect(slider).to_have_attribute("aria-valuetext", "0.100")
+    # A tenth of a cycle more from the first epoch to the last.
+    frequency = 1 / round(period_day, 8) + 0.1 / np.ptp(mjd)
+    drawn_period(page, 1 / frequency)
+    epoch = float(page.get_by_label("Epoch of phase 0 (MJD)").input_value().replace(" ", ""))
+    phase = ((mjd - epoch) * frequency) % 1
+    drawn = np.concatenate([p[0] for p in page.evaluate(POINTS)])
+    np.testing.assert_allclose(np.sort(drawn), np.sort([*phase, *phase + 1]), atol=1e-5)
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2, steps=5)
+    # It is folded while the button is still held.
+    drawn_period(page, 1 / (1 / round(period_day, 8) + 3 / np.ptp(mjd)))
+    page.mouse.up()
+    page.get_by_role("button", name="back to 0").click()
+    page.wait_for_function(f"start => ({AXIS})() === start", arg=start)
+    expect(slider).to_have_js_property("value", "0")
 
 
 @pytest.mark.requirement("DMS-PRTL-REQ-0105")

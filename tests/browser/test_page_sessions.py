@@ -18,6 +18,9 @@ from tests.support.network import open_line
 from tests.support.pages import ANNA_TOKEN, FLAGS, open_context
 from tests.support.services import free_port
 
+OUTAGE_S = 30
+"""How long the network is away; the page's state survives this at least."""
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -85,7 +88,7 @@ def wait_for_attempts(portal: Portal, page: Page, count: int) -> None:
         page.wait_for_timeout(200)
 
 
-def test_a_light_curve_keeps_its_state_and_what_was_done_while_the_network_was_away(page, portal):
+def test_a_light_curve_keeps_its_state_and_what_was_done_while_the_network_was_away_for_30_s(page, portal):
     with duckdb.connect(str(portal.home / "releases/demo/catalogs.duckdb"), read_only=True) as catalog:
         object_id = catalog.sql("SELECT objectId FROM ForcedSource ORDER BY objectId LIMIT 1").fetchall()[0][
             0
@@ -96,12 +99,14 @@ def test_a_light_curve_keeps_its_state_and_what_was_done_while_the_network_was_a
     page.wait_for_function(f"({axis})()?.includes('0.75')")
 
     portal.line.cut()
+    is_away_until = time.monotonic() + OUTAGE_S
     lost = page.locator("#sd-connection[data-kind=lost]")
     expect(lost).to_contain_text("The connection to the server was lost. It comes back by itself")
     wait_for_attempts(portal, page, 3)
     period = page.get_by_label("Period (days)")
     period.fill("0.625")
     period.press("Enter")
+    page.wait_for_timeout(1000 * max(0, is_away_until - time.monotonic()))
     expect(lost).to_be_visible()
 
     portal.line.mend()

@@ -164,7 +164,7 @@ def start_stack(
     source
         A home folder whose contents are copied first, e.g. one with a release.
     config
-        Text of ``config.yaml``.
+        Text of ``config.yaml``; ``HOME`` in it stands for the home folder.
     needs
         Services that have to be healthy before the body runs.
     """
@@ -175,7 +175,7 @@ def start_stack(
             shutil.copytree(source, home, symlinks=True, ignore=shutil.ignore_patterns("run", "logs"))
         home.mkdir(exist_ok=True)
         if config:
-            (home / "config.yaml").write_text(config)
+            (home / "config.yaml").write_text(config.replace("HOME", str(home)))
         with (top / "up.log").open("wb") as output:
             process = subprocess.Popen(
                 [SKYDESK, "up", "--home", str(home), "--port", "0", "--no-demo"],
@@ -209,7 +209,7 @@ def running_stack(demo_home: Path) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def bare_stack() -> Iterator[Stack]:
     """Proxy, identity and hub without any release or other service needed; shared by all tests of a session."""
-    with start_stack(config="hub: {workers: 0}\n") as stack:
+    with start_stack(config="hub: {workers: 0, docs_dir: HOME/docs}\n") as stack:
         yield stack
 
 

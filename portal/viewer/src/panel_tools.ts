@@ -6,7 +6,7 @@ import { figureCard } from "./figure.ts";
 import type { Host, Panel } from "./panels.ts";
 import { linePlot } from "./plot.ts";
 import { describe, makeRegion, type Region } from "./regions.ts";
-import { positionAngle, separation } from "./skyframes.ts";
+import { formatAngle, positionAngle, separation } from "./skyframes.ts";
 import { measureProfile, measureRegion } from "./statistics.ts";
 import { formatValue } from "./stretch.ts";
 import { TOOLS, Toolbox, spanned, type Tool } from "./tools.ts";
@@ -118,8 +118,7 @@ export class ToolsPanel implements Panel {
     const pairs: [string, string][] = [["pixels", number(Math.hypot(b[0] - a[0], b[1] - a[1]))]];
     if (fit) {
       const [p, q] = [pixelToSky(fit, ...a), pixelToSky(fit, ...b)];
-      const arcsec = separation(p, q) * 3600;
-      pairs.unshift(["distance", arcsec < 120 ? `${number(arcsec)}″` : arcsec < 7200 ? `${number(arcsec / 60)}′` : `${number(arcsec / 3600)}°`]);
+      pairs.unshift(["distance", formatAngle(3600 * separation(p, q))]);
       pairs.push(["position angle", `${positionAngle(p, q).toFixed(3)}° (north through east)`]);
       region.text = pairs[0]?.[1] ?? "";
     }

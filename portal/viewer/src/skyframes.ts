@@ -1,5 +1,6 @@
 /** Celestial frames besides ICRS: rotations of the sphere, and how positions are written in each. */
 
+import { formatValue } from "./stretch.ts";
 import { formatDec, formatRa } from "./wcs.ts";
 
 export const FRAMES = ["ICRS", "galactic", "ecliptic"] as const;
@@ -60,6 +61,11 @@ export function positionAngle(a: readonly [number, number], b: readonly [number,
   const [lat1, lat2, d] = [a[1] * DEGREE, b[1] * DEGREE, (b[0] - a[0]) * DEGREE];
   const angle = Math.atan2(Math.sin(d) * Math.cos(lat2), Math.cos(lat1) * Math.sin(lat2) - Math.sin(lat1) * Math.cos(lat2) * Math.cos(d)) / DEGREE;
   return angle < 0 ? angle + 360 : angle;
+}
+
+/** An angle with the unit that people use for its size. */
+export function formatAngle(arcsec: number): string {
+  return arcsec < 120 ? `${formatValue(arcsec)}″` : arcsec < 7200 ? `${formatValue(arcsec / 60)}′` : `${formatValue(arcsec / 3600)}°`;
 }
 
 /** A position as people write it in a frame. */

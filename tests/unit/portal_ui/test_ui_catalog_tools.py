@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 import zlib
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
@@ -10,7 +12,9 @@ from urllib.parse import parse_qs
 
 import duckdb
 import numpy as np
+import panel as pn
 import pytest
+from bokeh.plotting import figure
 
 from skydesk_portal.adql import translate
 from skydesk_portal.exceptions import UsageError
@@ -21,6 +25,7 @@ from skydesk_portal.services.column_filters import write_condition
 from skydesk_portal.services.completion import complete_query, search_schema
 from skydesk_portal.services.reproduce import NamedBrush, write_adql, write_python
 from skydesk_portal.ui.catalog_state import MOST_CHARACTERS, CatalogState, read_region, write_region
+from skydesk_portal.ui.linked_coordinates import SkyAxes, add_coordinates, find_sky_axes
 from skydesk_portal.ui.linked_plot import paint_cells, read_ranges
 from skydesk_portal.ui.photometry_presets import list_presets
 from skydesk_portal.ui.row_sheet import find_uncertainty, write_uncertain
@@ -240,3 +245,39 @@ def test_empty_cells_are_transparent_and_chosen_ones_stand_out():
     assert plain[0] == brushed[0] == 0
     assert (plain[1:] >> 24 == 255).all()
     assert brushed[1] != brushed[2]
+
+
+def column(name: str, ucd: str = "", unit: str = "deg") -> ColumnInfo:
+    return ColumnInfo(name, "double", unit=unit, ucd=ucd)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "axes"),
+    [
+        (column("a", "pos.eq.ra;meta.main"), column("b", "pos.eq.dec;meta.main"), SkyAxes("ICRS")),
+        (column("b", "pos.eq.dec"), column("a", "pos.eq.ra"), SkyAxes("ICRS", True)),
+        (column("l", "pos.galactic.lon"), column("b", "pos.galactic.lat"), SkyAxes("galactic")),
+        (column("beta", "pos.ecliptic.lat"), column("lambda", "pos.ecliptic.lon"), SkyAxes("ecliptic", True)),
+        (column("ra", unit=""), column("dec", unit=""), SkyAxes("ICRS")),
+        (column("dec"), column("ra"), SkyAxes("ICRS", True)),
+        (column("raErr", "stat.error;pos.eq.ra"), column("decErr", "stat.error;pos.eq.dec"), None),
+        (column("l", "pos.galactic.lon"), column("dec", "pos.eq.dec"), None),
+        (column("a", "pos.eq.ra", "h"), column("b", "pos.eq.dec"), None),
+        (column("ra", "phot.mag"), column("dec", "phot.color"), None),
+        (column("g_r", "phot.color", "mag"), column("r", "phot.mag", "mag"), None),
+        (column("ra"), None, None),
+    ],
+)
+def test_columns_of_a_place_on_the_sky_are_known_by_their_meaning_then_by_their_names(x, y, axes):
+    assert find_sky_axes(x, y) == axes
+
+
+def test_coordinates_go_with_their_plot():
+    plot = figure(x_range=(0, 1), y_range=(0, 1))
+    pane = pn.pane.Bokeh(plot)
+    left = [weakref.ref(pane), weakref.ref(add_coordinates(plot, pane, SkyAxes("ICRS"), "#ff8c1a"))]
+    del plot, pane
+    # First the pane, then what Panel has kept for it.
+    gc.collect()
+    gc.collect()
+    assert [found() for found in left] == [None, None]

@@ -1,7 +1,9 @@
 """Magnitudes, limits, colours, own photometry, exports and addresses of light curves."""
 
+import gc
 import gzip
 import io
+import weakref
 
 import numpy as np
 import pyarrow as pa
@@ -256,3 +258,15 @@ def test_poor_light_curves_are_drawn_too(curve, dark):
     plot.show_colours([make_colour_curve(curve, "g", "r")])
     assert plot.view.get_root() is not None
     assert plot.bands.options == curve.bands
+
+
+def test_a_plot_that_is_closed_is_kept_by_nobody():
+    from skydesk_portal.ui.lightcurve_plot import LightCurvePlot
+
+    curve = make_curve([1.0, 2.0], ["r", "g"], [5.0, 6.0], [0.1, 0.1])
+    plot = LightCurvePlot([curve], False, lambda _row: None, lambda *_range: None)
+    left = [weakref.ref(plot), weakref.ref(plot.period), weakref.ref(plot.fine)]
+    plot.close()
+    del plot
+    gc.collect()
+    assert [found() for found in left] == [None, None, None]

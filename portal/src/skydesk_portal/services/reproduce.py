@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from skydesk_portal.models.resultsets import ResultSet, ResultView
@@ -63,7 +63,13 @@ def write_adql(result: ResultSet, view: ResultView) -> str:
     return query
 
 
-def write_python(result: ResultSet, view: ResultView, brushes: Sequence[NamedBrush], url: str) -> str:
+def write_python(
+    result: ResultSet,
+    view: ResultView,
+    brushes: Sequence[NamedBrush],
+    url: str,
+    uploads: Mapping[str, str] | None = None,
+) -> str:
     """Write a program that gives the rows that are shown and chosen.
 
     Parameters
@@ -76,6 +82,8 @@ def write_python(result: ResultSet, view: ResultView, brushes: Sequence[NamedBru
         What is chosen in plots; a row has to lie in all.
     url
         Public base address of the platform.
+    uploads
+        Addresses of the tables that come with the query, by their name in ``TAP_UPLOAD``.
 
     Returns
     -------
@@ -88,6 +96,7 @@ def write_python(result: ResultSet, view: ResultView, brushes: Sequence[NamedBru
     lines += ["import pyvo", "import requests"]
     if any(isinstance(brush.region, Polygon) for brush in brushes):
         lines += ["from matplotlib.path import Path"]
+    sent = f", uploads={dict(uploads)!r}" if uploads else ""
     query = write_adql(result, view).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     lines += [
         "",
@@ -95,7 +104,7 @@ def write_python(result: ResultSet, view: ResultView, brushes: Sequence[NamedBru
         'session.headers["Authorization"] = f"Bearer {os.environ[\'ACCESS_TOKEN\']}"',
         f'service = pyvo.dal.TAPService("{url.rstrip("/")}/api/tap", session=session)',
         f'query = """{query}\n"""',
-        f"table = service.run_async(query, maxrec={max(result.rows, 1)}).to_table()",
+        f"table = service.run_async(query, maxrec={max(result.rows, 1)}{sent}).to_table()",
     ]
     for brush in brushes:
         lines += ["", *_write_brush(brush)]

@@ -35,6 +35,8 @@ class CatalogState:
         What is written above columns, and the condition for whole rows.
     plots
         The plots, each with its brush if it has one; `None` for the usual ones.
+    file
+        Path of the file that comes with the query; empty if none does.
     """
 
     query: str
@@ -42,6 +44,7 @@ class CatalogState:
     filters: dict[str, str] = field(default_factory=dict)
     expression: str = ""
     plots: tuple[dict[str, Any], ...] | None = None
+    file: str = ""
 
     def write(self) -> tuple[str, bool]:
         """Return the part of the address after the question mark, and whether all of the state is in it.
@@ -57,15 +60,19 @@ class CatalogState:
             text = replace(self, plots=kept if self.plots is not None else None)._encode()
             if len(text) <= MOST_CHARACTERS:
                 return text, n == 0 or kept == plots
-        text = urlencode({"query": self.query})
+        text = urlencode(self._what())
         return (text, False) if len(text) <= MOST_CHARACTERS else ("", False)
+
+    def _what(self) -> dict[str, str]:
+        """Return what is asked, and of which file."""
+        return ({"file": self.file} if self.file else {}) | {"query": self.query}
 
     def _encode(self) -> str:
         found: dict[str, Any] = replace(self.view, filters=(), subset="").to_dict()
         found |= {"f": self.filters} if self.filters else {}
         found |= {"e": self.expression} if self.expression else {}
         found |= {"p": self.plots} if self.plots is not None else {}
-        parts = {"query": self.query}
+        parts = self._what()
         if found:
             packed = zlib.compress(json.dumps(found, separators=(",", ":")).encode(), 9)
             parts["s"] = base64.urlsafe_b64encode(packed).decode().rstrip("=")

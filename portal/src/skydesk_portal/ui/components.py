@@ -1,4 +1,4 @@
-"""The parts of the pages that run in the browser: the image view, the query editor, the paged table and the upload."""
+"""The parts of the pages that run in the browser: image view, query editor, paged table, slider, coordinates and upload."""
 
 from __future__ import annotations
 
@@ -9,7 +9,21 @@ from panel.custom import JSComponent
 
 from skydesk_portal.ui.gate import PREFIX
 
-__all__ = ["SkyImage", "SkyQuery", "SkyTable", "SkyUpload"]
+__all__ = ["SkyCoordinates", "SkyImage", "SkyQuery", "SkyRange", "SkyTable", "SkyUpload"]
+
+
+class SkyCoordinates(JSComponent):
+    """Coordinates under the pointer and distances below a plot whose axes say a place on the sky."""
+
+    frame = param.String(default="ICRS", doc="``ICRS``, ``galactic`` or ``ecliptic``.")
+    turned = param.Boolean(default=False, doc="Whether the latitude is the horizontal axis.")
+    centre = param.Number(default=0.0, doc="Longitude in the middle of its axis, degrees.")
+    at = param.List(default=[], doc="Where the pointer is, in the plot's axes; empty for nowhere.")
+    tapped = param.List(default=[], doc="What was clicked last.")
+    ends = param.List(default=[], doc="Ends of the distance, in the plot's axes.")
+    picked = param.List(default=[], doc="What was clicked last while no distance was measured.")
+
+    _bundle = "assets/skycoordinates.bundle.js"
 
 
 class SkyImage(JSComponent):
@@ -90,3 +104,15 @@ class SkyQuery(JSComponent):
     )
 
     _bundle = "assets/skyquery.bundle.js"
+
+
+class SkyRange(JSComponent):
+    """The browser's own slider, with a name and a way back to 0; the handle of Panel's has no name."""
+
+    label = param.String(default="", doc="Its name.")
+    start = param.Number(default=0.0, doc="Lowest value.")
+    end = param.Number(default=1.0, doc="Highest value.")
+    step = param.Number(default=0.01, doc="Step of the keys and of dragging.")
+    value = param.Number(default=0.0, doc="What is chosen.")
+
+    _bundle = "assets/skyrange.bundle.js"

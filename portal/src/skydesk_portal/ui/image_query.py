@@ -12,7 +12,7 @@ from skydesk_portal.models.positions import parse_position
 from skydesk_portal.models.sia import adql_text
 from skydesk_portal.ui.adql_form import write_visits
 
-__all__ = ["COLUMNS", "ImageQuery", "write_query"]
+__all__ = ["COLUMNS", "ImageQuery", "write_kinds", "write_query"]
 
 COLUMNS = ("dataset_type", "lsst_band", "lsst_visit", "lsst_detector", "lsst_tract", "lsst_patch", "t_min", "t_exptime",
            "s_resolution", "s_ra", "s_dec", "access_estsize", "dataset_id", "obs_collection", "obs_publisher_did")  # fmt: skip
@@ -110,6 +110,17 @@ def _conditions(query: ImageQuery) -> list[str]:
     if conditions:
         found.append(write_visits("lsst_visit", f"{query.release}.Visit", "visit", conditions))
     return found
+
+
+def write_kinds(release: str) -> str:
+    """Write the query for the dataset types and bands that a release has, calibrations among them.
+
+    Parameters
+    ----------
+    release
+        Name of the release.
+    """
+    return f"SELECT DISTINCT dataset_type, lsst_band FROM ivoa.ObsCore WHERE obs_collection = {adql_text(release)}"
 
 
 def write_query(query: ImageQuery, rows: int) -> str:

@@ -21,10 +21,12 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 from numpy.typing import NDArray
+from panel.viewable import Viewable
 
 from skydesk_portal.models.photometry import Photometry, band_order
 from skydesk_portal.services.lightcurve_colours import ColourCurve
 from skydesk_portal.services.lightcurves import find_limits, to_ab_magnitude
+from skydesk_portal.ui.components import SkyRange
 from skydesk_portal.ui.plots import band_style, dress_legend, make_figure
 from skydesk_portal.ui.shell import asset_text
 
@@ -111,10 +113,7 @@ class LightCurvePlot:
         self.epoch = pn.widgets.FloatInput(
             name="Epoch of phase 0 (MJD)", value=round(self._first, 5), width=170
         )
-        self.fine = pn.widgets.FloatSlider(
-            name="Fine tuning (cycles)", start=-3, end=3, step=0.005, value=0, format="0.000",
-            width=250,
-        )  # fmt: skip
+        self.fine = SkyRange(label="Fine tuning (cycles)", start=-3, end=3, step=0.005, width=250)
         self.drag = pn.widgets.Select(name="Dragging", options=list(_MOVES), width=170)
         self.bands = pn.widgets.CheckBoxGroup(name="Bands", options=bands, value=list(bands), inline=True)
         self.flagged = pn.widgets.CheckBoxGroup(
@@ -128,7 +127,7 @@ class LightCurvePlot:
         self.drag.param.watch(self._set_tool, "value")
 
     @property
-    def controls(self) -> tuple[pn.widgets.Widget, ...]:
+    def controls(self) -> tuple[Viewable, ...]:
         """Widgets that change the plot."""
         return self.unit, self.against, self.period, self.epoch, self.fine, self.drag
 
@@ -418,12 +417,17 @@ class LightCurvePlot:
             **dict(zip(("unit", "against", "period", "epoch", "fine", "drag"), self.controls, strict=True)),
         }
         code = asset_text("lightcurve_fold.js")
-        for widget in (self.unit, self.against, self.period, self.epoch, self.fine):
-            widget.jscallback(args=arguments, value=code)
-        self.save_svg.jscallback(args={"plot": plot}, clicks=_SAVE_SVG)
+        sources = (self.unit, self.against, self.period, self.epoch, self.fine)
+        self._callbacks = [widget.jscallback(args=arguments, value=code) for widget in sources]
+        self._callbacks.append(self.save_svg.jscallback(args={"plot": plot}, clicks=_SAVE_SVG))
         # One callback a call: Panel takes the last event of several.
         for event in ("panstart", "pan", "panend"):
-            self._upper.jscallback(args=arguments, **{f"event:{event}": code})
+            self._callbacks.append(self._upper.jscallback(args=arguments, **{f"event:{event}": code}))
+
+    def close(self) -> None:
+        """Let the plot go: Panel would keep it for its callbacks, which have each other's widgets."""
+        for callback in self._callbacks:
+            callback.unwatch()
 
     def _set_tool(self, _event: Any) -> None:
         toolbar = self._figure.toolbar

@@ -65,7 +65,10 @@ class LinkedViews:
         self._drawn = DrawnBrush(self._show_drawn)
         self._preparer = BrushPreparer(self._tell_prepared)
         self.progress = pn.pane.HTML("", sizing_mode="stretch_width")
-        self.grid = pn.FlexBox(sizing_mode="stretch_width", gap="14px")
+        # A FlexBox would not run the callbacks that plots have in the browser; a row asks for the width of all plots together.
+        self.grid = pn.Row(
+            sizing_mode="stretch_width", styles={"flex-wrap": "wrap", "gap": "14px", "min-width": "0"}
+        )
         self.buttons = []
         for kind, text in (
             ("plane", "Add scatter or density"),

@@ -128,7 +128,7 @@ class HistogramPlot(LinkedPlot):
             plot.y_range = Range1d(0, 1.08 * max(float(np.max(self._source.data["all"])), 1.0))
         self.draw_outline(plot)
         self.figure = plot
-        self.slot.objects = [pn.pane.Bokeh(plot, sizing_mode="stretch_width")]
+        self.show_figure(plot)
 
     def refresh(self) -> None:
         """Show which rows are chosen now."""

@@ -12,6 +12,7 @@ from bokeh.models import ColumnDataSource, Range1d
 from numpy.typing import NDArray
 
 from skydesk_portal.services.brushing import Binning, find_nearest
+from skydesk_portal.ui.linked_coordinates import find_sky_axes
 from skydesk_portal.ui.linked_plot import LinkedPlot, make_table, pad_limits, paint_cells
 from skydesk_portal.ui.linked_points import Coding, PointTraces, make_mapper
 
@@ -145,9 +146,15 @@ class PlanePlot(LinkedPlot):
         else:
             self._build_cells(plot)
         self.draw_outline(plot)
-        plot.on_event(Tap, self._on_tap)
         self.refresh()
-        self.slot.objects = [pn.pane.Bokeh(plot, sizing_mode="stretch_width")]
+        column = self.views.explorer.find_column
+        axes = None if any(self.log) else find_sky_axes(column(self.x.value), column(self.y.value))
+        if axes is None:
+            plot.on_event(Tap, lambda event: self._pick_at(event.x, event.y))
+        self.show_figure(plot, axes)
+        if self.coordinates is not None:
+            # Which clicks are ends of a distance is known to the browser.
+            self.coordinates.param.watch(lambda event: self._pick_at(*event.new), "picked")
 
     # Points
 
@@ -296,13 +303,14 @@ class PlanePlot(LinkedPlot):
             f"{what}, counted in 8 × 8 cells", (self.x.value, self.y.value, "rows", "chosen"), rows
         )
 
-    def _on_tap(self, event: Any) -> None:
-        if self._drawn is None or event.x is None or event.y is None:
+    def _pick_at(self, x: float | None, y: float | None) -> None:
+        """Show the row whose point is near a place of the plot."""
+        if self._drawn is None or x is None or y is None:
             return
         at, unit = [], []
         for value, ranges, is_log, pixels in (
-            (event.x, self.figure.x_range, self.log[0], self.figure.inner_width or 600),
-            (event.y, self.figure.y_range, self.log[1], self.figure.inner_height or 300),
+            (x, self.figure.x_range, self.log[0], self.figure.inner_width or 600),
+            (y, self.figure.y_range, self.log[1], self.figure.inner_height or 300),
         ):
             ends = [
                 np.log10(max(v, np.finfo(float).tiny)) if is_log else v for v in (ranges.start, ranges.end)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from skydesk_portal.exceptions import PortalError, UsageError
 from skydesk_portal.services.brushing import Box, Brush, Interval, Polygon, find_limits
+from skydesk_portal.ui.components import SkyCoordinates
+from skydesk_portal.ui.linked_coordinates import SkyAxes, add_coordinates
 from skydesk_portal.ui.plots import make_figure
 from skydesk_portal.ui.shell import notice
 
@@ -53,6 +55,7 @@ class LinkedPlot(ABC):
         self.views = views
         self.figure: Any = None
         self.region: Brush | None = None
+        self.coordinates: SkyCoordinates | None = None
         self._quiet = False
         self._outline = ColumnDataSource({"x": [], "y": []})
         self.slot = pn.Column(sizing_mode="stretch_width", margin=0)
@@ -178,6 +181,12 @@ class LinkedPlot(ABC):
         plot.on_event(SelectionGeometry, self._on_geometry)
         plot.on_event(MouseEnter, lambda _event: self.views.prepare(self.name))
         return plot
+
+    def show_figure(self, plot: Any, axes: SkyAxes | None = None) -> None:
+        """Show a figure, with coordinates and distances below it if its axes say a place on the sky."""
+        pane = pn.pane.Bokeh(plot, sizing_mode="stretch_width")
+        self.coordinates = add_coordinates(plot, pane, axes, BRUSH_COLOUR) if axes is not None else None
+        self.slot.objects = [pane] if self.coordinates is None else [pane, self.coordinates]
 
     def draw_outline(self, plot: Any) -> None:
         """Draw the brush above all else; call it last."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from skydesk_portal.services.brushing import find_limits
 from skydesk_portal.storage.scratch import allocate
+from skydesk_portal.ui.linked_coordinates import SkyAxes, find_sky_axes
 from skydesk_portal.ui.linked_plot import LinkedPlot, make_table, pad_limits, paint_cells
 
 __all__ = ["SkyPlot", "number_pixels"]
@@ -94,7 +95,10 @@ class SkyPlot(LinkedPlot):
         self._renumber()
         self.refresh()
         plot.on_event(RangesUpdate, self._on_ranges)
-        self.slot.objects = [pn.pane.Bokeh(plot, sizing_mode="stretch_width")]
+        column = self.views.explorer.find_column
+        self.show_figure(
+            plot, find_sky_axes(column(self.ra.value), column(self.dec.value)) or SkyAxes("ICRS")
+        )
 
     def _window(self) -> tuple[float, float, float, float]:
         x = sorted((float(self.figure.x_range.start), float(self.figure.x_range.end)))

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import panel as pn
 
-from skydesk_portal.exceptions import PortalError, QueryError, UsageError
+from skydesk_portal.exceptions import PortalError, QueryError, TooLargeError, UsageError
 from skydesk_portal.models.saved_queries import QueryDefinition
 from skydesk_portal.models.tables import TableInfo
 from skydesk_portal.models.tap import TapRequest
@@ -131,7 +132,9 @@ class QueryPanel:
         self.dictionary = ColumnDictionary()
         self.saved = SavedQueriesPanel(services, request.identity, self._read_query, self.open_definition)
         self.describe_table()
-        self.adql.text = request.query.get("query") or write_adql(self.form())
+        self._file = ""
+        whole = f"SELECT * FROM TAP_UPLOAD.{UPLOAD_NAME}" if request.query.get("file") else ""
+        self.adql.text = request.query.get("query") or whole or write_adql(self.form())
         self.table.param.watch(self._on_table, "value")
         self.write.on_click(self.on_write)
         self.upload.param.watch(self._on_upload, "value")
@@ -161,6 +164,40 @@ class QueryPanel:
         files = {**self.brought, **self.region.uploads, **own}
         return {name: content for name, content in files.items() if f"tap_upload.{name}" in text}
 
+    @property
+    def file(self) -> str:
+        """Path in the home folder of the file that is the query's table; empty if none is."""
+        return self._file if UPLOAD_NAME in self.uploads and not self.upload.value else ""
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Addresses by which programs name the files of the home folder that come with the query."""
+        return {UPLOAD_NAME: f"vos:{self.identity.name}/{quote(self.file)}"} if self.file else {}
+
+    def bring_file(self, path: str) -> None:
+        """Let a file of the home folder come with the query, as ``TAP_UPLOAD.mine``.
+
+        Parameters
+        ----------
+        path
+            Its path below the home folder.
+
+        Raises
+        ------
+        PortalError
+            If it cannot be read or is larger than what comes with a query.
+        """
+        files = self.services.files
+        files.check_scope(self.identity)
+        with files.open_for(self.identity, f"/{self.identity.name}/{path.lstrip('/')}") as content:
+            if content.size_bytes > _UPLOAD_BYTES:
+                raise TooLargeError(
+                    f"{content.name} has {describe_bytes(content.size_bytes)}, and a table that comes with a query has at most "
+                    f"{describe_bytes(_UPLOAD_BYTES)}: make a table of it by a program, then ask that"
+                )
+            self.brought[UPLOAD_NAME] = content.stream.read()
+        self._file = path.lstrip("/")
+
     def _release(self) -> str:
         return str(self.table.value).partition(".")[0]
 
@@ -170,7 +207,7 @@ class QueryPanel:
     def open_definition(self, definition: QueryDefinition) -> None:
         """Write a saved query into the field; the tables that come with it are those of the query from now on."""
         self.region.uploads.clear()
-        self.brought = dict(definition.uploads)
+        self.brought, self._file = dict(definition.uploads), ""
         if UPLOAD_NAME in self.brought:
             self.upload.clear()
         self.adql.text = definition.query

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -159,6 +160,16 @@ class _Page:
         # Plots may be changed only by whoever holds the page's lock, which this coroutine has given up while it waited.
         pn.state.execute(partial(self.present, found, time.perf_counter() - started), schedule=True)
 
+    async def on_open_file(self) -> None:
+        """Show the rows of a file, or what the address asks of them."""
+        try:
+            await asyncio.to_thread(self.query.bring_file, self.request.query["file"])
+        except PortalError as error:
+            text = f"The file {self.request.query['file']} cannot be shown: {error}."
+            self.message.objects = [notice(escape(text), "error")]
+            return
+        await self.on_run(None)
+
     async def on_open_result(self) -> None:
         """Show a result that is still kept, without running its query."""
         try:
@@ -206,7 +217,10 @@ class _Page:
     def write_address(self) -> None:
         """Let the address say what the page shows."""
         if self.result.explorer is not None:
-            self.query.adql.address = f"?{self.result.state(self._asked).write()[0]}"
+            self.query.adql.address = f"?{self._state().write()[0]}"
+
+    def _state(self) -> CatalogState:
+        return replace(self.result.state(self._asked), file=self.query.file)
 
     def _tell_selected(self, rows: pa.Table, columns: Sequence[ColumnInfo], caption: str) -> None:
         if self.request.view is not None:
@@ -218,11 +232,13 @@ class _Page:
             for plot in self.result.views.plots.values()
             if plot.region is not None
         ]
-        return write_python(self.result.result, self.result.rows.shown, brushes, _public_url())
+        return write_python(
+            self.result.result, self.result.rows.shown, brushes, _public_url(), self.query.addresses
+        )
 
     def _as_cells(self) -> tuple[str, tuple[str, ...]]:
-        """Return a title and the code of what is shown; without brushes the lab's client says it in three lines."""
-        if any(plot.region is not None for plot in self.result.views.plots.values()):
+        """Return a title and the code of what is shown; without brushes and files the lab's client says it in three lines."""
+        if self.query.file or any(plot.region is not None for plot in self.result.views.plots.values()):
             return "Query", (self._as_python(),)
         return "Query", query_cells(write_adql(self.result.result, self.result.rows.shown))
 
@@ -239,7 +255,7 @@ class _Page:
         )
         copy = pn.widgets.Button(name="Copy to the clipboard", width=190)
         copy.js_on_click(args={"area": area}, code="navigator.clipboard?.writeText(area.value)")
-        _, is_whole = self.result.state(self._asked).write()
+        _, is_whole = self._state().write()
         note = [] if is_whole else [notice("The address is too long for the lassos; the program holds them.")]
         self.code.objects = [*note, area, copy]
 
@@ -291,8 +307,8 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         pn.state.onload(page.on_open_result)
     elif request.query.get("saved"):
         page.query.saved.open_saved(request.query["saved"])
-    elif request.query.get("query"):
-        page.wanted = CatalogState.read(request.query["query"], request.query.get("s", ""))
-        pn.state.onload(partial(page.on_run, None))
+    elif request.query.get("file") or request.query.get("query"):
+        page.wanted = CatalogState.read(page.query.adql.text, request.query.get("s", ""))
+        pn.state.onload(page.on_open_file if request.query.get("file") else partial(page.on_run, None))
     pn.state.on_session_destroyed(lambda _context: page.close())
     return pn.Row(page.query.form_view, right, sizing_mode="stretch_width")

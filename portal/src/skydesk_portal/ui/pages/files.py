@@ -165,6 +165,8 @@ class _Page:
         links = f"<a class='open' href='{PREFIX}/files/content/{quote(inside)}'>Download ({size})</a>"
         if facts.name.lower().endswith(".avro"):
             links += f"<a class='open second' href='{PREFIX}/alerts?{urlencode({'file': inside})}'>Open as alerts</a>"
+        if facts.name.lower().endswith(TABLE_SUFFIXES):
+            links += f"<a class='open second' href='{PREFIX}/catalogs?{urlencode({'file': inside})}'>Open as a table</a>"
         if facts.name.lower().endswith(_FITS_SUFFIXES):
             links += f"<a class='open second' href='{PREFIX}/images?{urlencode({'file': inside})}'>Open as an image</a>"
         elsewhere = f"vos://skydesk!files{self.path_of(facts.name)}"

@@ -14,9 +14,10 @@ from panel.viewable import Viewable
 from skydesk_portal.exceptions import ForbiddenError, PortalError, UsageError
 from skydesk_portal.models.cutouts import parse_cutouts
 from skydesk_portal.models.jobs import Job, JobKind
+from skydesk_portal.models.photometry import band_order
 from skydesk_portal.models.positions import parse_position
 from skydesk_portal.ui.gate import PREFIX
-from skydesk_portal.ui.image_query import ImageQuery, write_query
+from skydesk_portal.ui.image_query import ImageQuery, write_kinds, write_query
 from skydesk_portal.ui.image_transfer import ImageTransfer
 from skydesk_portal.ui.shell import PageRequest, no_release, notice
 from skydesk_portal.ui.tables import ResultTable
@@ -95,10 +96,12 @@ class _Page:
 
     def offer(self) -> None:
         """Offer the kinds and bands that the chosen release has."""
-        rows = self.services.images.list_images(self.request.identity, self.release.value)
+        rows = self.services.queries.run_query(
+            self.request.identity, write_kinds(self.release.value)
+        ).table.to_pylist()
         for widget, found in (
-            (self.kind, sorted({r.dataset_type for r in rows})),
-            (self.band, sorted({r.band for r in rows if r.band}, key=lambda b: ("ugrizy".find(b), b))),
+            (self.kind, sorted({r["dataset_type"] for r in rows})),
+            (self.band, sorted({r["lsst_band"] for r in rows if r["lsst_band"]}, key=band_order)),
         ):
             widget.options = {"all": "", **{name: name for name in found}}
 

@@ -301,6 +301,7 @@ class _Page:
         is_new = plot is None or not plot.update(curves)
         if plot is None or is_new:
             places = plot.places if plot is not None else ()
+            self.close()
             plot = self.plot = LightCurvePlot(curves, self.request.dark, self.pick, self.brush, places)
         pairs = list_pairs(curve.bands) if curve.flux_kind in ("direct", "science") else []
         self._choose(plot, view)
@@ -389,6 +390,11 @@ class _Page:
         else:
             url = ""
         self.export.show(curve, url, view.period_day if view.folded else None, view.epoch_mjd or 0.0)
+
+    def close(self) -> None:
+        """Give back what the page holds."""
+        if self.plot is not None:
+            self.plot.close()
 
     def on_colours(self, _event: Any) -> None:
         """Draw the colours that were chosen by hand."""
@@ -523,6 +529,7 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
     page = _Page(services, request, releases)
     if pn.state.curdoc:
         pn.state.curdoc.on_event("client_reconnected", page.on_return)
+    pn.state.on_session_destroyed(lambda _context: page.close())
     bar = pn.FlexBox(
         page.release,
         page.target,

@@ -1,22 +1,22 @@
 // Draws the points of a light curve in time or phase, as flux or magnitude. Runs on every change of a widget and while the period
 // is dragged; nothing is asked of the server. The y range covers 98 % of the points so that one wild epoch does not hide the rest.
-const span = plot.tags[0];
+const span = plot.tags[0], tuning = fine.data;
 if (cb_obj.event_name) {
   // Dragging sideways over the folded curve changes the frequency so that the last epochs follow the pointer.
   if (drag.value !== 'changes the period' || against.value !== 'phase' || !(period.value > 0)) return;
   if (cb_obj.event_name === 'panstart') plot.drag_from = cb_obj.x;
   else if (cb_obj.event_name === 'pan') plot.fold_offset = cb_obj.x - plot.drag_from;
   else {
-    const found = 1 / (1 / period.value + (fine.value + (plot.fold_offset || 0)) / span);
+    const found = 1 / (1 / period.value + (tuning.value + (plot.fold_offset || 0)) / span);
     plot.fold_offset = 0;
-    if (found > 0) { fine.value = 0; period.value = Number(found.toPrecision(9)); }
+    if (found > 0) { tuning.value = 0; period.value = Number(found.toPrecision(9)); }
   }
 }
 // What is drawn follows from the widgets: the server, which has these, is told nothing of it.
 const set = (model, values) => model.setv(values, {sync: false});
 const mag = unit.value === 'AB magnitude';
 const base = period.value > 0 ? 1 / period.value : 0;
-const frequency = base + (fine.value + (plot.fold_offset || 0)) / span;
+const frequency = base + (tuning.value + (plot.fold_offset || 0)) / span;
 const folded = against.value === 'phase' && frequency > 0;
 const place = (t, cycle) => {
   if (!folded) return t;
