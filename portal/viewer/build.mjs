@@ -25,6 +25,7 @@ const { metafile } = await build({
   entryPoints: {
     skycoordinates: join(here, "src/coordinates_entry.ts"),
     skyimage: join(here, "src/image_entry.ts"),
+    skymap: join(here, "src/skymap_entry.ts"),
     skyquery: join(here, "src/query_entry.ts"),
     skyrange: join(here, "src/range_entry.ts"),
     skytable: join(here, "src/table_entry.ts"),

@@ -17,6 +17,7 @@ PAGES = {
     "images": "/images?release=maps",
     "image search": "/imagesearch?release=maps&run=1",
     "catalogs": "/catalogs?query=SELECT+TOP+60+objectId,coord_ra,coord_dec+FROM+maps.Object",
+    "sky map": "/skymap?release=maps&cells=3/561&cov=this+map",
     "light curves": "/lightcurves?release=maps&object=1",
     "alerts": "/alerts?release=maps",
     "alert": "/alerts?release=maps&id={alert}",

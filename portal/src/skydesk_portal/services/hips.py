@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from skydesk_portal.exceptions import NotFoundError
 from skydesk_portal.models.identity import Identity
@@ -16,11 +19,12 @@ from skydesk_portal.pipeline.releases import ReleaseStore
 if TYPE_CHECKING:
     from skydesk_portal.pipeline import Release
 
-__all__ = ["HipsFile", "HipsService"]
+__all__ = ["HipsFile", "HipsMap", "HipsService", "make_empty_tile"]
 
 _TILE = re.compile(r"Norder(\d{1,2})/Dir(\d{1,20})/Npix(\d{1,20})\.(fits|png)\Z", re.ASCII)
 _ALLSKY = re.compile(r"Norder3/Allsky\.(fits|png)\Z", re.ASCII)
 _MOC = re.compile(r"Moc\.(fits|json|txt)\Z", re.ASCII)
+_TILE_WIDTH = 512
 _PAGES = {"properties": "properties", "": "index.html", "index.html": "index.html"}
 _MEDIA_TYPES = {
     "fits": "application/fits",
@@ -80,6 +84,59 @@ class HipsFile:
             return self.path.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError("there is no such tile") from error
+
+
+@dataclass(frozen=True)
+class HipsMap:
+    """What one needs to know of a HiPS to look at it.
+
+    Parameters
+    ----------
+    release, name
+        Its release and its name there, ``deep_coadd/band_r``.
+    title
+        What it shows.
+    bands
+        One band, or red, green and blue.
+    order
+        Finest HEALPix order of its tiles.
+    formats
+        Endings of its tiles.
+    ra_deg, dec_deg, fov_deg
+        Where to look first (ICRS), and how much of the sky.
+    cuts
+        Values of black and white, in ``unit``; none for colour pictures.
+    unit
+        Unit of the pixels.
+    """
+
+    release: str
+    name: str
+    title: str
+    bands: tuple[str, ...]
+    order: int
+    formats: tuple[str, ...]
+    ra_deg: float
+    dec_deg: float
+    fov_deg: float
+    cuts: tuple[float, float] | None
+    unit: str
+
+
+def _read_properties(file: Path) -> dict[str, str]:
+    """Read keywords and values (HiPS 1.0, section 4.4.1)."""
+    pairs = [line.partition("=") for line in file.read_text(encoding="utf-8").splitlines()]
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+@lru_cache(maxsize=1)
+def make_empty_tile() -> bytes:
+    """Make a FITS tile without data, for viewers that take a tile which does not exist for a mistake."""
+    from astropy.io import fits
+
+    buffer = io.BytesIO()
+    fits.PrimaryHDU(np.full((_TILE_WIDTH, _TILE_WIDTH), np.nan, np.float32)).writeto(buffer)
+    return buffer.getvalue()
 
 
 @lru_cache(maxsize=64)
@@ -143,13 +200,35 @@ class HipsService:
         records = []
         for found in chosen:
             for entry in found.manifest.hips:
-                lines = (found.path / "hips" / entry.name / "properties").read_text(encoding="utf-8")
-                pairs = [line.partition("=") for line in lines.splitlines()]
-                known = {key.strip(): value.strip() for key, _, value in pairs}
+                known = _read_properties(found.path / "hips" / entry.name / "properties")
                 record = {key: known[key] for key in _LISTED if key in known}
                 record["hips_service_url"] = self._address(found, entry.name)
                 records.append("".join(f"{key:<21}= {value}\n" for key, value in record.items()))
         return "\n".join(records)
+
+    def list_maps(self, identity: Identity) -> list[HipsMap]:
+        """Describe the HiPS of all releases that the caller may read."""
+        maps = []
+        for release in self._releases.list_visible(identity):
+            for entry in release.manifest.hips:
+                known = _read_properties(release.path / "hips" / entry.name / "properties")
+                low, _, high = known.get("hips_pixel_cut", "").partition(" ")
+                maps.append(
+                    HipsMap(
+                        release=release.name,
+                        name=entry.name,
+                        title=entry.title,
+                        bands=entry.bands,
+                        order=entry.order,
+                        formats=entry.formats,
+                        ra_deg=float(known.get("hips_initial_ra", 0)),
+                        dec_deg=float(known.get("hips_initial_dec", 0)),
+                        fov_deg=float(known.get("hips_initial_fov", 60)),
+                        cuts=(float(low), float(high)) if high else None,
+                        unit=known.get("data_unit", ""),
+                    )
+                )
+        return maps
 
     def find_file(self, identity: Identity, release: str, path: str) -> HipsFile:
         """Find a file of a release's maps by its address.

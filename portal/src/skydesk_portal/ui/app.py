@@ -39,6 +39,7 @@ from skydesk_portal.ui.pages import (
     images,
     jobs,
     lightcurves,
+    skymap,
 )
 from skydesk_portal.ui.routes import create_router
 from skydesk_portal.ui.routes_account import create_account_router
@@ -56,6 +57,7 @@ from skydesk_portal.ui.sessions import (
     session_settings,
 )
 from skydesk_portal.ui.shell import PageRequest, SkydeskDesign, frame, notice, read_request
+from skydesk_portal.ui.skymap_routes import create_skymap_router
 from skydesk_portal.ui.transfers import TransferWatch
 from skydesk_portal.ui.view_routes import create_view_router
 
@@ -63,9 +65,10 @@ __all__ = ["create_app"]
 
 log = structlog.get_logger(__name__)
 
+# Aladin Lite carries its WebAssembly within itself, at an address that begins with data:.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data:; worker-src 'self' blob:; "
     "frame-ancestors 'self'; base-uri 'self'; object-src 'none'"
 )
 
@@ -74,6 +77,7 @@ type Page = Callable[[PortalServices, PageRequest], Viewable]
 _PAGES: dict[str, tuple[str, str, Page, bool]] = {
     "/": ("home", "Portal", home.build, True),
     "/images": ("images", "Images", images.build, False),
+    "/skymap": ("skymap", "Sky map", skymap.build, False),
     "/catalogs": ("catalogs", "Catalogs", catalogs.build, False),
     "/lightcurves": ("lightcurves", "Light curves", lightcurves.build, False),
     "/jobs": ("jobs", "Jobs", jobs.build, True),
@@ -190,6 +194,7 @@ def create_app(
     assets = resources.files("skydesk_portal.ui") / "static"
     app.mount(f"{PREFIX}/assets", StaticFiles(directory=str(assets)))
     app.include_router(create_router(services))
+    app.include_router(create_skymap_router(services.hips))
     app.include_router(create_find_router(services))
     app.include_router(create_files_router(services))
     app.include_router(create_alerts_router(services))

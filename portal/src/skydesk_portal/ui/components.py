@@ -9,7 +9,7 @@ from panel.custom import JSComponent
 
 from skydesk_portal.ui.gate import PREFIX
 
-__all__ = ["SkyCoordinates", "SkyImage", "SkyQuery", "SkyRange", "SkyTable", "SkyUpload"]
+__all__ = ["SkyCoordinates", "SkyImage", "SkyMap", "SkyQuery", "SkyRange", "SkyTable", "SkyUpload"]
 
 
 class SkyCoordinates(JSComponent):
@@ -57,6 +57,20 @@ class SkyImage(JSComponent):
         if ra_deg is not None and dec_deg is not None:
             wish |= {"ra": ra_deg, "dec": dec_deg}
         self.wanted = wish
+
+
+class SkyMap(JSComponent):
+    """The whole sky with the HiPS of the releases; tiles come over plain HTTP."""
+
+    base = param.String(default=PREFIX, doc="Where the routes of the tiles begin.")
+    maps = param.List(default=[], doc="What there is, in the form that ``viewer/src/skymap.ts`` declares.")
+    wanted = param.Dict(default={}, doc="Where to look: ra and dec in degrees (ICRS), and a serial number.")
+
+    _bundle = "assets/skymap.bundle.js"
+
+    def look_at(self, ra_deg: float, dec_deg: float) -> None:
+        """Move to a position (ICRS)."""
+        self.wanted = {"ra": ra_deg, "dec": dec_deg, "serial": int(self.wanted.get("serial", 0)) + 1}
 
 
 class SkyTable(JSComponent):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.estimate import EstimateService
     from skydesk_portal.services.files import FilesService
     from skydesk_portal.services.find import FindService
+    from skydesk_portal.services.hips import HipsService
     from skydesk_portal.services.history import HistoryService
     from skydesk_portal.services.jobs import JobService
     from skydesk_portal.services.limits import LimitService
@@ -49,8 +50,8 @@ class PortalServices:
     ----------
     releases, queries, jobs, images
         Releases, the query service, jobs and pixels.
-    soda
-        Cut-outs.
+    soda, hips
+        Cut-outs, and maps of the whole sky.
     find
         The search box.
     alerts, subscriptions
@@ -90,6 +91,7 @@ class PortalServices:
     jobs: JobService
     images: ImageService
     soda: SodaService
+    hips: HipsService
     find: FindService
     lists: PositionListService
     archives: ArchiveService
@@ -142,6 +144,7 @@ def create_services(factory: Factory) -> PortalServices:
         jobs=factory.create_job_service(),
         images=images,
         soda=soda,
+        hips=factory.create_hips_service(),
         find=factory.create_find_service(),
         lists=factory.create_position_list_service(),
         archives=factory.create_archive_service(),

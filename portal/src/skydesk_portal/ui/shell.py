@@ -32,6 +32,7 @@ __all__ = ["PageRequest", "SkydeskDesign", "asset_text", "frame", "no_release", 
 NAVIGATION = (
     ("home", "Home", f"{PREFIX}/"),
     ("images", "Images", f"{PREFIX}/images"),
+    ("skymap", "Sky map", f"{PREFIX}/skymap"),
     ("imagesearch", "Image search", f"{PREFIX}/imagesearch"),
     ("catalogs", "Catalogs", f"{PREFIX}/catalogs"),
     ("lightcurves", "Light curves", f"{PREFIX}/lightcurves"),
