@@ -237,14 +237,22 @@ def test_sheets_of_an_image_and_what_overlaps_it(client, images):
     assert np.allclose(sky, [ra % 360, dec], atol=3e-6)
 
 
-def test_amplifiers_are_those_of_the_camera(demo_home):
-    from skydesk_portal.pipeline.imagesheets import read_amplifiers
+def test_readouts_are_those_of_the_camera(demo_home):
+    from skydesk_portal.pipeline.imagesheets import read_readouts
 
     with Release.open(demo_home / "releases" / "demo").get_butler() as butler:
-        shown = read_amplifiers(butler, butler.query_datasets("visit_image")[0].id)
-        raw = read_amplifiers(butler, butler.query_datasets("raw")[0].id)
-        coadd = read_amplifiers(butler, butler.query_datasets("deep_coadd")[0].id)
+        shown = read_readouts(butler, butler.query_datasets("visit_image")[0].id)
+        raw = read_readouts(butler, butler.query_datasets("raw")[0].id)
+        coadd = read_readouts(butler, butler.query_datasets("deep_coadd")[0].id)
     # SimCam: four amplifiers of 256 columns, with 8 columns of prescan and 32 of overscan each in the raw file.
-    assert list(shown.values()) == [(256 * n, 0, 256 * n + 255, 1023) for n in range(4)]
-    assert list(raw.values()) == [(296 * n + 8, 0, 296 * n + 263, 1023) for n in range(4)]
+    assert [r["box"] for r in shown.values()] == [[256 * n, 0, 256 * n + 255, 1023] for n in range(4)]
+    assert [r["raw"] for r in shown.values()] == [[296 * n + 8, 0] for n in range(4)]
+    # The demo's detector 0 is the middle one: the boresight lies between its four middle pixels.
+    assert [r["focal"] for r in shown.values()] == [[256 * n - 511.5, -511.5] for n in range(4)]
+    light = {name: r for name, r in raw.items() if "overscan" not in name}
+    assert [r["box"] for r in light.values()] == [[296 * n + 8, 0, 296 * n + 263, 1023] for n in range(4)]
+    assert [raw[f"C{n} overscan"]["box"] for n in range(4)] == [
+        [296 * n + 264, 0, 296 * n + 295, 1023] for n in range(4)
+    ]
+    assert all(raw[f"C{n} overscan"]["focal"] is None for n in range(4))
     assert coadd == {}

@@ -19,6 +19,9 @@ interface Relation {
   id: string;
   title: string;
 }
+/** Types of datasets that have pixels to look at. */
+const OPENS = /image|coadd|^(raw|bias|dark|flat)$/;
+
 interface Psf {
   shape: [number, number];
   values: number[];
@@ -39,6 +42,13 @@ export function pythonOf(meta: Pick<ImageMeta, "release" | "dataset_id" | "datas
       `images = [butler.get(ref) for ref in butler.query_datasets("${visit[1]}", where="visit = ${visit[2]}")]`, ""].join("\n");
   }
   const [x0, y0, x1, y1] = [box[0] + meta.xy0[0], box[1] + meta.xy0[1], box[2] + meta.xy0[0], box[3] + meta.xy0[1]];
+  if (meta.dataset_type === "raw") {
+    return ["from uuid import UUID", "", "from lsst.daf.butler import Butler", "",
+      `# raw ${Object.entries(meta.data_id).map(([k, v]) => `${k}=${v}`).join(", ")}`,
+      `butler = Butler("${meta.release}", collections="${meta.release}/DRP")`,
+      `raw = butler.get(butler.get_dataset(UUID("${meta.dataset_id}")))`,
+      `image = raw.array[${box[1]}:${box[3] + 1}, ${box[0]}:${box[2] + 1}]`, ""].join("\n");
+  }
   return [
     "from uuid import UUID", "", "from lsst.daf.butler import Butler", "from lsst.images import Box", "",
     `# ${meta.dataset_type} ${Object.entries(meta.data_id).map(([k, v]) => `${k}=${v}`).join(", ")}`,
@@ -56,6 +66,8 @@ export class InfoPanel implements Panel {
   private readonly host: Host;
   private readonly openImage: (release: string, id: string) => void;
   private readonly sheet = make("div", { class: "sheet" });
+  /** Whether a link in the sheet of provenance was followed: that of the next image leads back. */
+  private following = false;
 
   constructor(host: Host, openImage: (release: string, id: string) => void) {
     this.host = host;
@@ -75,6 +87,8 @@ export class InfoPanel implements Panel {
     if (this.sheet.dataset.image === id) return;
     this.sheet.replaceChildren();
     this.sheet.dataset.image = id;
+    if (this.following && this.host.meta?.release !== OWN) void this.load("provenance");
+    this.following = false;
   }
 
   private url(part: string): string {
@@ -115,8 +129,11 @@ export class InfoPanel implements Panel {
 
   private link(relation: Relation): HTMLElement | string {
     const text = relation.title || relation.id;
-    if (!/image|coadd|^raw$/.test(relation.type)) return text;
-    return make("button", { type: "button", class: "link", title: "Open this image", onclick: () => this.openImage(this.host.meta?.release ?? "", relation.id) }, text);
+    if (!OPENS.test(relation.type)) return text;
+    return make("button", { type: "button", class: "link", title: "Open this image", onclick: () => {
+      this.following = true;
+      this.openImage(this.host.meta?.release ?? "", relation.id);
+    } }, text);
   }
 
   private fill(title: string, parts: { name: string; lines: (string | HTMLElement)[][] }[]): void {

@@ -67,7 +67,7 @@ export class Workspace implements Host {
   private opening = 0;
   private asked = 0;
 
-  constructor(base: string) {
+  constructor(base: string, follow: (release: string, id: string) => void) {
     this.base = base;
     this.selects = {
       stretch: choice("Stretch", STRETCHES, "asinh", (v) => this.setStretch(v as Stretch)),
@@ -85,7 +85,7 @@ export class Workspace implements Host {
     this.overlays = new OverlayPanel(this, this.tools.toolbox);
     this.catalogPanel = new CatalogPanel(this, this.catalogs);
     this.compare = new ComparePanel(this, () => this.comparison, (release, id) => this.addImage(release, id));
-    this.info = new InfoPanel(this, (release, id) => void this.open(release, id, {}));
+    this.info = new InfoPanel(this, follow);
     const file = new FilePanel(this, (release, id) => this.open(release, id, {}));
     this.panels = new PanelSet([this.display, this.masks, this.overlays, this.catalogPanel, this.tools, this.compare, this.info, file, new HelpPanel()]);
     const stage = make("div", { class: "stage" }, this.comparison.element, this.panels.element, this.card, this.message);
@@ -238,7 +238,7 @@ export class Workspace implements Host {
 
   private async nameAmplifiers(meta: ImageMeta): Promise<void> {
     if (meta.data_id.detector === undefined || meta.amplifiers) return;
-    const answer = await fetch(`${this.base}/tiles/${encodeURIComponent(meta.release)}/${meta.dataset_id}/amplifiers`, { credentials: "same-origin" }).catch(() => null);
+    const answer = await fetch(`${this.base}/tiles/${encodeURIComponent(meta.release)}/${meta.dataset_id}/readouts`, { credentials: "same-origin" }).catch(() => null);
     if (answer?.ok) meta.amplifiers = (await answer.json()) as NonNullable<ImageMeta["amplifiers"]>;
   }
 

@@ -91,7 +91,7 @@ class ImageRow:
     ra_deg, dec_deg
         Centre, ICRS degrees.
     outline
-        Corners, ICRS degrees, shape (n, 2).
+        Corners, ICRS degrees, shape (n, 2); none for calibrations, which have no place on the sky.
     mjd_start
         Start of the exposure, MJD TAI; `None` for coadds.
     """
@@ -242,9 +242,7 @@ class ImageService:
         if key not in self._rows:
             adql = (
                 "SELECT dataset_id, dataset_type, obs_title, lsst_band, lsst_visit, lsst_detector, lsst_tract, lsst_patch, "
-                f"s_ra, s_dec, s_region, t_min FROM ivoa.ObsCore WHERE obs_collection = '{_quote(release)}' "
-                # Calibrations have no place on the sky.
-                "AND s_region IS NOT NULL"
+                f"s_ra, s_dec, s_region, t_min FROM ivoa.ObsCore WHERE obs_collection = '{_quote(release)}'"
             )
             found = self._queries.run_query(identity, adql, maxrec=_MAX_SOURCES).table.to_pylist()
             rows = [

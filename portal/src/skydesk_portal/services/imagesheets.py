@@ -1,4 +1,4 @@
-"""What belongs to an image besides its pixels: header, provenance, PSF, amplifiers, a part of it as a file."""
+"""What belongs to an image besides its pixels: header, provenance, PSF, readouts, a part of it as a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skydesk_portal.models.cutouts import CutoutDetail
 from skydesk_portal.models.datasets import DatasetId
 from skydesk_portal.pipeline.fitsfiles import cut_part
 from skydesk_portal.pipeline.imagefile import NoOverlapError, common_box, make_box
-from skydesk_portal.pipeline.imagesheets import measure_stamp, read_amplifiers, read_header
+from skydesk_portal.pipeline.imagesheets import measure_stamp, read_header, read_readouts
 from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.stamps import Stamp, format_fits
 from skydesk_portal.services.fitsfiles import OWN_IMAGES
@@ -153,13 +153,13 @@ class ImageSheets:
             "pixel_scale_arcsec": handle.scale_arcsec,
         }
 
-    def get_amplifiers(self, identity: Identity, release: str, dataset_id: str) -> dict[str, tuple[int, ...]]:
-        """Return the readout channels of an image's detector in array pixels, none where they are not known."""
+    def get_readouts(self, identity: Identity, release: str, dataset_id: str) -> dict[str, dict[str, Any]]:
+        """Return the amplifiers of an image's detector, see `read_readouts`; none where they are not known."""
         if release == OWN_IMAGES or parse_visit_id(dataset_id):
             return {}
         opened = self._images.get_release(identity, release)
         with self._pixels.open_butler(opened) as butler:
-            return read_amplifiers(butler, _uuid(dataset_id))
+            return read_readouts(butler, _uuid(dataset_id))
 
     def cut(self, identity: Identity, release: str, dataset_id: str, box: tuple[int, int, int, int]) -> bytes:
         """Cut a box of pixels out of an image, with mask and variance.

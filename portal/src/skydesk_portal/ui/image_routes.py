@@ -64,10 +64,10 @@ def _add_sheets(router: APIRouter, sheets: ImageSheets) -> None:
         who = _identity(request)
         return _kept(await run_in_threadpool(sheets.get_provenance, who, release, dataset_id))
 
-    @router.get("/tiles/{release}/{dataset_id}/amplifiers")
-    async def read_amplifiers(request: Request, release: str, dataset_id: str) -> JSONResponse:
+    @router.get("/tiles/{release}/{dataset_id}/readouts")
+    async def read_readouts(request: Request, release: str, dataset_id: str) -> JSONResponse:
         who = _identity(request)
-        return _kept(await run_in_threadpool(sheets.get_amplifiers, who, release, dataset_id))
+        return _kept(await run_in_threadpool(sheets.get_readouts, who, release, dataset_id))
 
     @router.get("/tiles/{release}/{dataset_id}/psf")
     async def read_psf(request: Request, release: str, dataset_id: str, x: float, y: float) -> JSONResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import panel as pn
 from panel.viewable import Viewable
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-_ORDER = ("deep_coadd", "visit_image", "difference_image", "template_coadd", "raw")
+_ORDER = ("deep_coadd", "visit_image", "difference_image", "template_coadd", "raw", "bias", "dark", "flat")
 _BANDS = "ugrizy"
 _ALL = "all"
 
 
-def _places(rows: list[ImageRow]) -> dict[str, tuple[int, ...]]:
-    """Label and key of every visit, or of every tract and patch."""
-    found: dict[str, tuple[int, ...]] = {}
-    for row in rows:
-        if row.visit is not None:
-            found[f"visit {row.visit}"] = (row.visit,)
-        elif row.tract is not None and row.patch is not None:
-            found[f"tract {row.tract}, patch {row.patch}"] = (row.tract, row.patch)
-    return found
-
-
 def _place_of(row: ImageRow) -> str:
-    return f"visit {row.visit}" if row.visit is not None else f"tract {row.tract}, patch {row.patch}"
+    """Return the words for the visit, the patch or the calibration that an image is of."""
+    if row.visit is not None:
+        return f"visit {row.visit}"
+    if row.tract is not None:
+        return f"tract {row.tract}, patch {row.patch}"
+    return row.title.removeprefix(f"{row.dataset_type} ")
+
+
+def _kind_of_place(row: ImageRow) -> str:
+    if row.visit is not None:
+        return "Visit"
+    return "Patch" if row.tract is not None else "Calibration"
 
 
 def _best_start(rows: list[ImageRow]) -> ImageRow:
@@ -84,6 +84,7 @@ class _Chooser:
         self.notebook = NotebookButton(services.notebooks, request, "images", self.as_python, align="end")
         self.transfer = ImageTransfer(services, request.identity)
         self.view.param.watch(lambda e: self.transfer.follow(e.new), "wanted")
+        self.view.param.watch(lambda e: self.follow(e.new), "wanted")
         self.rows: list[ImageRow] = []
         self._quiet = False
 
@@ -162,8 +163,8 @@ class _Chooser:
         self.band.param.update(options=bands, value=row.band)
         here = [r for r in rows if r.band == row.band]
         self.place.param.update(
-            name="Visit" if row.visit is not None else "Patch",
-            options=list(_places(here)),
+            name=_kind_of_place(row),
+            options=list(dict.fromkeys(_place_of(r) for r in here)),
             value=_place_of(row),
         )
         detectors = sorted(
@@ -179,6 +180,13 @@ class _Chooser:
             self.view.show(self.release.value, visit_id(row.dataset_type, row.visit), ra_deg, dec_deg)
         elif show:
             self.view.show(self.release.value, row.dataset_id, ra_deg, dec_deg)
+
+    def follow(self, wanted: dict[str, Any]) -> None:
+        """Make the lists agree with an image that a link in the viewer has opened."""
+        opened = wanted.get("linked") and wanted.get("release") == self.release.value
+        row = next((r for r in self.rows if r.dataset_id == wanted.get("id")), None) if opened else None
+        if row is not None:
+            self.choose(row, show=False)
 
     def step(self, by: int) -> None:
         """Go to the next or previous visit or patch of the same band."""

@@ -1,0 +1,184 @@
+"""From image to image of the demo release: inputs, calibrations, what the camera says of a pixel; against SQL, files, Butler."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+import duckdb
+import numpy as np
+import pytest
+from browser.test_images_view import panel
+from browser.test_portal_pages import browser, open_image, page, read_at, serve, stop
+from playwright.sync_api import Page, expect
+
+from skydesk_core.instrument.simcam import SimCam
+from skydesk_core.release import Release
+
+__all__ = ["browser", "page"]
+
+
+@pytest.fixture(scope="module")
+def home(demo_home, tmp_path_factory):
+    """A home of its own over the demo release."""
+    folder = tmp_path_factory.mktemp("provenance-pages")
+    (folder / "releases").symlink_to(demo_home / "releases", target_is_directory=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def portal(home, wait_for_server):
+    process, url = serve(home, home / "portal.log", wait_for_server)
+    yield url
+    stop(process)
+
+
+@pytest.fixture(scope="module")
+def catalog(home):
+    with duckdb.connect(str(home / "releases/demo/catalogs.duckdb"), read_only=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def butler(home):
+    with Release.open(home / "releases/demo").get_butler() as found:
+        yield found
+
+
+def show_provenance(page: Page) -> None:
+    panel(page, "h")
+    page.get_by_role("button", name="What the image was made of").click()
+
+
+def related(page: Page, part: str) -> set[tuple[str, str]]:
+    """Type and title of what one part of the sheet lists."""
+    expect(page.locator(".sheet-table")).to_be_visible()
+    rows = page.locator(".sheet-table tr").evaluate_all(
+        "rows => rows.map(r => [r.querySelector('.part')?.textContent ?? '', ...[...r.children].map(c => c.textContent)])"
+    )
+    found, inside = set(), False
+    for heading, *cells in rows:
+        if heading:
+            inside = heading == part
+        elif inside and len(cells) == 3:
+            found.add((cells[0], cells[1]))
+    return found
+
+
+def expect_image(page: Page, dataset_id: str) -> None:
+    expect(page.locator(f".viewer[data-drawn][data-image='{dataset_id}']")).to_be_visible()
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0006")
+def test_a_coadd_leads_to_the_visits_in_it_and_they_lead_back(page, portal, catalog):
+    coadd, title = catalog.execute(
+        "SELECT dataset_id, obs_title FROM ObsCore WHERE dataset_type = 'deep_coadd' ORDER BY obs_title LIMIT 1"
+    ).fetchone()
+    visits = catalog.execute(
+        "SELECT o.obs_title, o.dataset_id, o.lsst_visit FROM Provenance p JOIN ObsCore o ON o.dataset_id = p.input_id "
+        "WHERE p.dataset_id = ? AND p.input_type = 'visit_image' ORDER BY o.lsst_visit",
+        [coadd],
+    ).fetchall()
+    assert len(visits) > 1
+    open_image(page, portal, f"release=demo&id={coadd}")
+    show_provenance(page)
+    assert related(page, "Made of") == {("visit_image", name) for name, _, _ in visits}
+    name, dataset_id, visit = visits[-1]
+    page.get_by_role("button", name=name, exact=True).click()
+    expect_image(page, dataset_id)
+    expect(page).to_have_url(re.compile(f"id={dataset_id}"))
+    expect(page.get_by_label("Visit", exact=True)).to_have_value(f"visit {visit}")
+    # The sheet of the visit image opens by itself and leads back.
+    back = page.get_by_role("button", name=title, exact=True)
+    expect(back).to_be_visible()
+    used = catalog.execute(
+        "SELECT p.dataset_type, o.obs_title FROM Provenance p JOIN ObsCore o USING (dataset_id) WHERE p.input_id = ?",
+        [dataset_id],
+    ).fetchall()
+    assert related(page, "Used for") == set(used)
+    back.click()
+    expect_image(page, coadd)
+    expect(page.get_by_label("Patch", exact=True)).to_have_value(re.compile("tract 0, patch"))
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0005")
+def test_a_bias_is_reached_by_browsing_and_from_an_image_made_with_it(page, portal, catalog, butler):
+    visit = catalog.execute(
+        "SELECT dataset_id FROM ObsCore WHERE dataset_type = 'visit_image' ORDER BY lsst_visit LIMIT 1"
+    ).fetchone()[0]
+    inputs = catalog.execute(
+        "SELECT p.input_type, coalesce(o.obs_title, ''), p.input_id FROM Provenance p "
+        "LEFT JOIN ObsCore o ON o.dataset_id = p.input_id WHERE p.dataset_id = ?",
+        [visit],
+    ).fetchall()
+    bias = next(i for kind, _, i in inputs if kind == "bias")
+    open_image(page, portal, f"release=demo&id={visit}")
+    show_provenance(page)
+    listed = related(page, "Made of")
+    assert {kind for kind, _ in listed} == {kind for kind, _, _ in inputs}
+    assert {("bias", name) for kind, name, _ in inputs if kind == "bias"} <= listed
+    page.locator(".sheet-table tr").filter(has_text=re.compile("^bias")).get_by_role("button").click()
+    expect_image(page, bias)
+    # By browsing: the list of kinds of the page.
+    page.goto("about:blank")
+    open_image(page, portal, f"release=demo&id={visit}")
+    page.get_by_label("Kind", exact=True).select_option("bias")
+    expect_image(page, bias)
+    expect(page.get_by_label("Calibration", exact=True)).to_have_value(re.compile("SimCam-bias-0"))
+    # And it is the bias: its pixels are those of the file, in electrons.
+    image = butler.get(butler.get_dataset(UUID(bias)))
+    box = page.locator(".map").bounding_box()
+    for dx, dy in ((0, 0), (70, 40), (-90, 65)):
+        values = read_at(page, box["x"] + box["width"] / 2 + dx, box["y"] + box["height"] / 2 + dy)
+        value = image.image.array[int(values["y"]), int(values["x"])]
+        assert np.float32(float(values["value"])) == np.float32(value)
+    expect(page.locator(".readout .value")).to_contain_text("electron")
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0084")
+@pytest.mark.parametrize("kind", ["visit_image", "raw", "flat"])
+def test_the_readout_tells_where_a_pixel_is_in_the_camera_and_on_the_sky(page, portal, butler, kind):
+    ref = butler.query_datasets(kind, collections="*", find_first=False)[0]
+    image = butler.get(ref)
+    detector = next(d for d in SimCam.describe().detectors if d.id == ref.dataId["detector"])
+    height, width = detector.bbox.shape
+    open_image(page, portal, f"release=demo&id={ref.id}&x=512&y=500&r=1.5")
+    page.get_by_role("button", name="Choose what the readout shows").click()
+    for part in ("Pixel of the raw file", "Focal plane, pixels from the boresight"):
+        page.get_by_label(part).check()
+    page.keyboard.press("Escape")
+    readout, box = page.locator(".readout"), page.locator(".map").bounding_box()
+    expect(readout).to_be_visible()
+    seen = set()
+    for dx, dy in ((-280, 60), (-120, -90), (0, 0), (130, 40), (215, -40)):
+        values = read_at(page, box["x"] + box["width"] / 2 + dx, box["y"] + box["height"] / 2 + dy)
+        x, y = int(values["x"]), int(values["y"])
+        expect(readout.locator(".pixel")).to_have_text(re.compile(rf"x {x}\s+y {y}"))
+
+        def inside(part, x=x, y=y):
+            area = part.raw_bbox if kind == "raw" else part.bbox
+            return area.x0 <= x < area.x1 and area.y0 <= y < area.y1
+
+        part = next((a for a in detector.amplifiers if inside(a)), None)
+        if part is None:  # the prescan and the overscan of a raw see no light
+            assert kind == "raw"
+            expect(readout.locator(".focal")).to_have_count(0)
+            continue
+        seen.add(part.name)
+        area = part.raw_bbox if kind == "raw" else part.bbox
+        raw = (x - area.x0 + part.raw_bbox.x0, y - area.y0 + part.raw_bbox.y0)
+        focal = (
+            x - area.x0 + part.bbox.x0 - (width - 1) / 2 + detector.offset_x,
+            y - area.y0 + part.bbox.y0 - (height - 1) / 2 + detector.offset_y,
+        )
+        expect(readout.locator(".detector")).to_have_text(f"det {detector.id} {part.name}")
+        expect(readout.locator(".electronic")).to_have_text(f"raw x {raw[0]}  y {raw[1]}")
+        expect(readout.locator(".focal")).to_have_text(f"focal plane x {focal[0]:.1f}  y {focal[1]:.1f} px")
+        if kind != "visit_image":
+            assert "ra" not in values
+            continue
+        sky = image.sky_projection.as_astropy(image.bbox)
+        ra, dec = np.degrees(sky.pixel_to_world_values(float(values["px"]), float(values["py"])))
+        off = np.hypot((float(values["ra"]) - ra % 360) * np.cos(np.radians(dec)), float(values["dec"]) - dec)
+        assert off * 3.6e6 < 10
+    assert len(seen) >= 3
