@@ -8,21 +8,27 @@ from uuid import UUID
 import duckdb
 import numpy as np
 import pytest
-from browser.test_images_view import panel
+from astropy.io import fits
+from browser.test_images_view import panel, picture
 from browser.test_portal_pages import browser, open_image, page, read_at, serve, stop
 from playwright.sync_api import Page, expect
 
+from skydesk_core.config import PublishConfig
 from skydesk_core.instrument.simcam import SimCam
 from skydesk_core.release import Release
+from skydesk_core.release.publish import publish
 
 __all__ = ["browser", "page"]
 
 
 @pytest.fixture(scope="module")
 def home(demo_home, tmp_path_factory):
-    """A home of its own over the demo release."""
+    """A home of its own with the demo release, and with its calibrations published as ``frames`` with their exposures."""
     folder = tmp_path_factory.mktemp("provenance-pages")
-    (folder / "releases").symlink_to(demo_home / "releases", target_is_directory=True)
+    (folder / "butler").symlink_to(demo_home / "butler", target_is_directory=True)
+    settings = PublishConfig(hips=False, alerts=False, calibration_exposures=True)
+    publish(folder, "frames", "demo/CPP", settings=settings)
+    (folder / "releases" / "demo").symlink_to(demo_home / "releases" / "demo", target_is_directory=True)
     return folder
 
 
@@ -182,3 +188,68 @@ def test_the_readout_tells_where_a_pixel_is_in_the_camera_and_on_the_sky(page, p
         off = np.hypot((float(values["ra"]) - ra % 360) * np.cos(np.radians(dec)), float(values["dec"]) - dec)
         assert off * 3.6e6 < 10
     assert len(seen) >= 3
+
+
+def shown_at(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Place on the page of an array pixel, from the view that the address tells."""
+    query = dict(re.findall(r"[?&](x|y|r)=([-\d.]+)", page.url))
+    box = page.locator(".map").bounding_box()
+    return (
+        box["x"] + box["width"] / 2 + (x - float(query["x"])) / float(query["r"]),
+        box["y"] + box["height"] / 2 - (y - float(query["y"])) / float(query["r"]),
+    )
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0062")
+@pytest.mark.parametrize(
+    ("release", "kind", "purpose"),
+    [
+        ("demo", "raw", "science"),
+        ("demo", "visit_image", None),
+        ("demo", "difference_image", None),
+        ("frames", "raw", "bias"),
+        ("frames", "raw", "flat"),
+    ],
+)
+def test_images_of_one_exposure_show_the_pixels_of_their_files(page, portal, home, release, kind, purpose):
+    with Release.open(home / "releases" / release).get_butler() as butler:
+        where = f"exposure.observation_type = '{purpose}'" if purpose else ""
+        ref = butler.query_datasets(kind, where=where, limit=1)[0]
+        path = butler.getURI(ref).ospath
+    with fits.open(path) as file:
+        pixels = next(unit.data for unit in file if unit.is_image and unit.header["NAXIS"] == 2)
+    height, width = pixels.shape
+    open_image(page, portal, f"release={release}&id={ref.id}")
+    # What is behind it: its purpose stands in the list of exposures.
+    if purpose in ("bias", "flat"):
+        expect(page.get_by_label("Visit", exact=True)).to_have_value(re.compile(rf"\({purpose}\)$"))
+    assert picture(page).std() > 5
+    for x, y in (
+        (40, 30),
+        (150, height - 20),
+        (width // 2, height // 2),
+        (width - 60, 70),
+        (width - 10, 500),
+    ):
+        values = read_at(page, *shown_at(page, x, y))
+        px, py = int(values["x"]), int(values["y"])
+        assert max(abs(px - x), abs(py - y)) <= 3
+        assert np.array_equal(np.float32(float(values["value"])), np.float32(pixels[py, px]), equal_nan=True)
+    if kind != "raw":
+        return
+    # The overscan is on the screen: between two amplifiers there is a strip that saw no light.
+    first, second = SimCam.describe().detectors[0].amplifiers[:2]
+    strip, light = first.overscan_bbox, second.raw_bbox
+    part = pixels[:, strip.x0 : strip.x1]
+    values = read_at(page, *shown_at(page, strip.x0 + 16, 300))
+    assert strip.x0 <= int(values["x"]) < strip.x1
+    if purpose != "bias":
+        shown, box = picture(page).mean(axis=2), page.locator(".map").bounding_box()
+        columns = [
+            int(shown_at(page, x, 0)[0] - box["x"])
+            for x in (strip.x0 + 4, strip.x1 - 4, light.x0 + 40, light.x1 - 40)
+        ]
+        rows = sorted(int(shown_at(page, 0, y)[1] - box["y"]) for y in (100, 900))
+        dark, bright = (np.median(shown[rows[0] : rows[1], a:b]) for a, b in (columns[:2], columns[2:]))
+        assert np.median(pixels[:, light.x0 : light.x1]) > np.median(part) + 20
+        assert bright > dark + 20

@@ -22,6 +22,7 @@ __all__ = [
     "ImageInput",
     "Provenance",
     "describe_provenance",
+    "find_raws",
     "known_name",
     "make_provenance_table",
     "trace_provenance",
@@ -257,6 +258,28 @@ def trace_provenance(
             facts = (_exposure_facts(butler, r) for r in above.values())
             exposures[str(ref.id)] = tuple(f for f in facts if f is not None)
     return Provenance(tuple(sorted(inputs, key=lambda i: (i.dataset_id, i.input_id))), exposures)
+
+
+def find_raws(butler: Butler, refs: Iterable[DatasetRef]) -> set[UUID]:
+    """Find the raws that went into images, directly or through what is between, as the files record it.
+
+    Parameters
+    ----------
+    butler
+        Repository that holds the images and what they were made of.
+    refs
+        The images, for example calibrations.
+
+    Returns
+    -------
+    set of uuid.UUID
+        Identifiers of the raws.
+    """
+    refs = list(refs)
+    tracer = _Tracer(butler, refs)
+    return {
+        i for ref in refs for i, above in tracer.ancestors(ref).items() if above.datasetType.name == "raw"
+    }
 
 
 def _text(name: str, size: str, description: str, *, indexed: bool = False) -> ColumnInfo:

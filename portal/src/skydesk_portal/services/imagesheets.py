@@ -97,7 +97,7 @@ class ImageSheets:
             rows = queries.run_query(
                 identity,
                 f"SELECT p.{other} AS other, p.{kind} AS kind, p.role, o.obs_title FROM {release}.Provenance AS p "
-                f"LEFT OUTER JOIN ivoa.ObsCore AS o ON o.dataset_id = p.{other} "
+                f"LEFT OUTER JOIN ivoa.ObsCore AS o ON o.dataset_id = p.{other} AND o.obs_collection = '{release}' "
                 f"WHERE p.{own} = '{uuid}' ORDER BY p.{kind}, o.obs_title",
                 maxrec=_MOST_ROWS,
             ).table.to_pylist()

@@ -33,10 +33,11 @@ _ALL = "all"
 
 def _place_of(row: ImageRow) -> str:
     """Return the words for the visit, the patch or the calibration that an image is of."""
-    if row.visit is not None:
-        return f"visit {row.visit}"
     if row.tract is not None:
         return f"tract {row.tract}, patch {row.patch}"
+    if row.visit is not None and row.outline:
+        return f"visit {row.visit}"
+    # Calibrations and the exposures they were made of have no place on the sky.
     return row.title.removeprefix(f"{row.dataset_type} ")
 
 
