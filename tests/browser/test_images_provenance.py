@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import re
 from uuid import UUID
 
 import duckdb
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.wcs import WCS
 from browser.test_images_view import panel, picture
 from browser.test_portal_pages import browser, open_image, page, read_at, serve, stop
 from playwright.sync_api import Page, expect
+from starlette.testclient import TestClient
 
 from skydesk_core.config import PublishConfig
 from skydesk_core.instrument.simcam import SimCam
 from skydesk_core.release import Release
 from skydesk_core.release.publish import publish
+from skydesk_portal.api.app import create_app
+from skydesk_portal.config import PortalSettings
+from skydesk_portal.factory import create_factory
+from skydesk_portal.testing import FakeIdentityClient
+from tests.support.services import ANN, IDENTITIES
 
 __all__ = ["browser", "page"]
 
@@ -49,6 +58,16 @@ def catalog(home):
 def butler(home):
     with Release.open(home / "releases/demo").get_butler() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def services(home):
+    """The data services over the same releases, in this process."""
+    settings = PortalSettings(home=home, run=home / "run", url="http://services.example")
+    factory = create_factory(settings, FakeIdentityClient(IDENTITIES))
+    with TestClient(create_app(settings, factory), base_url=settings.url) as client:
+        client.headers["Authorization"] = f"Bearer {ANN}"
+        yield client
 
 
 def show_provenance(page: Page) -> None:
@@ -253,3 +272,47 @@ def test_images_of_one_exposure_show_the_pixels_of_their_files(page, portal, hom
         dark, bright = (np.median(shown[rows[0] : rows[1], a:b]) for a, b in (columns[:2], columns[2:]))
         assert np.median(pixels[:, light.x0 : light.x1]) > np.median(part) + 20
         assert bright > dark + 20
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0064")
+@pytest.mark.parametrize("kind", ["visit_image", "difference_image"])
+def test_a_cut_out_has_the_pixels_of_the_cut_out_service(page, portal, catalog, services, kind):
+    dataset_id, ra, dec, visit = catalog.execute(
+        "SELECT o.dataset_id, s.ra, s.dec, o.lsst_visit FROM ObsCore o JOIN Source s "
+        "ON s.visit = o.lsst_visit AND s.detector = o.lsst_detector WHERE o.dataset_type = ? AND s.x BETWEEN 200 AND 800 "
+        "AND s.y BETWEEN 200 AND 800 ORDER BY o.lsst_visit DESC, s.psfFlux DESC LIMIT 1",
+        [kind],
+    ).fetchone()
+    answer = services.get(
+        "/api/cutout/sync",
+        params={"ID": f"ivo://skydesk/demo?repo=demo&id={dataset_id}", "CIRCLE": f"{ra} {dec} {15 / 3600}"},
+    )
+    with fits.open(io.BytesIO(answer.content)) as file:
+        part = next(unit for unit in file if unit.is_image and unit.header["NAXIS"] == 2)
+        pixels, wcs, origin = (
+            part.data,
+            WCS(part.header),
+            (-int(part.header["LTV1"]), -int(part.header["LTV2"])),
+        )
+    assert 100 < pixels.shape[0] < 200
+    open_image(page, portal, f"release=demo&id={dataset_id}")
+    page.get_by_label("Position (RA Dec)").fill(f"{ra} {dec}")
+    page.get_by_label("Cut-out (arcsec)").fill("30")
+    page.get_by_role("button", name="Find", exact=True).click()
+    page.wait_for_selector(".viewer[data-drawn][data-image^='cutout-']")
+    expect(page.get_by_label("Visit", exact=True)).to_have_value(f"visit {visit}")
+    expect(page).to_have_url(re.compile("id=cutout-"))
+    name = re.search(r"id=(cutout-[^&]+)", page.url)[1]
+    meta = page.evaluate("u => fetch(u).then(r => r.json())", f"{portal}/tiles/demo/{name}/meta")
+    assert tuple(meta["shape"]) == pixels.shape
+    # All of it is in view, and the readout tells the value of the service's file everywhere.
+    height, width = pixels.shape
+    for x, y in ((3, 3), (width - 4, 5), (width // 2, height // 2), (7, height - 6), (width - 3, height - 3)):
+        values = read_at(page, *shown_at(page, x, y))
+        px, py = int(values["x"]), int(values["y"])
+        assert max(abs(px - x), abs(py - y)) <= 1
+        assert np.array_equal(np.float32(float(values["value"])), pixels[py, px], equal_nan=True)
+        expect(page.locator(".readout .pixel")).to_have_text(f"x {px + origin[0]}  y {py + origin[1]}")
+        sky = wcs.all_pix2world(float(values["px"]), float(values["py"]), 0)
+        at = SkyCoord(float(values["ra"]), float(values["dec"]), unit="deg")
+        assert at.separation(SkyCoord(*sky, unit="deg")).mas < 10

@@ -237,6 +237,28 @@ def test_sheets_of_an_image_and_what_overlaps_it(client, images):
     assert np.allclose(sky, [ra % 360, dec], atol=3e-6)
 
 
+def test_a_cut_out_is_served_like_an_image(client, images):
+    dataset_id, image = images["visit_image"]
+    name = f"cutout-{dataset_id}-100_40_399_343"
+    base, whole = f"/portal/app/tiles/demo/{name}", f"/portal/app/tiles/demo/{dataset_id}"
+    meta = client.get(f"{base}/meta").json()
+    assert (meta["shape"], meta["xy0"], meta["dataset_id"]) == ([304, 300], [100, 40], name)
+    assert meta["title"].endswith(", cut-out")
+    part = client.get(f"{base}/cutout.fits?x0=10&y0=20&x1=40&y1=60").content
+    with fits.open(io.BytesIO(part)) as file:
+        pixels = next(unit.data for unit in file if unit.is_image and unit.header["NAXIS"] == 2)
+    assert np.array_equal(pixels, image.image.array[60:101, 110:141], equal_nan=True)
+    # What belongs to the image belongs to the cut-out, at the place in the image.
+    for sheet in ("header", "provenance", "readouts"):
+        assert client.get(f"{base}/{sheet}").json() == client.get(f"{whole}/{sheet}").json()
+    psf = client.get(f"{base}/psf?x=30&y=40").json()
+    assert psf == client.get(f"{whole}/psf?x=130&y=80").json()
+    for wrong in ("-20_0_40_40", "0_0_5000_40", "40_40_20_20"):
+        answer = client.get(f"/portal/app/tiles/demo/cutout-{dataset_id}-{wrong}/meta")
+        assert answer.status_code == 404, answer.text
+    assert client.get(f"/portal/app/tiles/demo/cutout-{uuid.uuid4()}-0_0_9_9/meta").status_code == 404
+
+
 def test_readouts_are_those_of_the_camera(demo_home):
     from skydesk_portal.pipeline.imagesheets import read_readouts
 

@@ -29,6 +29,11 @@ interface Psf {
   pixel_scale_arcsec: number;
 }
 
+/** The image that a cut-out is of; any other identifier as it is. */
+function wholeOf(id: string): string {
+  return /^cutout-([0-9a-f-]{36})-/.exec(id)?.[1] ?? id;
+}
+
 /** Python that reads the pixels in view. */
 export function pythonOf(meta: Pick<ImageMeta, "release" | "dataset_id" | "dataset_type" | "data_id" | "xy0" | "title">, box: [number, number, number, number]): string {
   if (meta.release === OWN) {
@@ -41,6 +46,7 @@ export function pythonOf(meta: Pick<ImageMeta, "release" | "dataset_id" | "datas
     return ["from lsst.daf.butler import Butler", "", `# ${meta.title}`, `butler = Butler("${meta.release}", collections="${meta.release}/DRP")`,
       `images = [butler.get(ref) for ref in butler.query_datasets("${visit[1]}", where="visit = ${visit[2]}")]`, ""].join("\n");
   }
+  const uuid = wholeOf(meta.dataset_id);
   const [x0, y0, x1, y1] = [box[0] + meta.xy0[0], box[1] + meta.xy0[1], box[2] + meta.xy0[0], box[3] + meta.xy0[1]];
   if (meta.dataset_type === "raw") {
     return ["from uuid import UUID", "", "from lsst.daf.butler import Butler", "",
@@ -53,7 +59,7 @@ export function pythonOf(meta: Pick<ImageMeta, "release" | "dataset_id" | "datas
     "from uuid import UUID", "", "from lsst.daf.butler import Butler", "from lsst.images import Box", "",
     `# ${meta.dataset_type} ${Object.entries(meta.data_id).map(([k, v]) => `${k}=${v}`).join(", ")}`,
     `butler = Butler("${meta.release}", collections="${meta.release}/DRP")`,
-    `ref = butler.get_dataset(UUID("${meta.dataset_id}"))`,
+    `ref = butler.get_dataset(UUID("${uuid}"))`,
     `image = butler.get(ref, parameters={"bbox": Box.factory[${y0}:${y1 + 1}, ${x0}:${x1 + 1}]})`, "",
   ].join("\n");
 }
@@ -66,6 +72,8 @@ export class InfoPanel implements Panel {
   private readonly host: Host;
   private readonly openImage: (release: string, id: string) => void;
   private readonly sheet = make("div", { class: "sheet" });
+  private readonly cut = button("Cut out", "Show the pixels in view as an image of their own", () => this.cutOut());
+  private readonly whole = button("Whole image", "Show the whole image that this is a cut-out of", () => this.openImage(this.host.meta?.release ?? "", wholeOf(this.host.meta?.dataset_id ?? "")));
   /** Whether a link in the sheet of provenance was followed: that of the next image leads back. */
   private following = false;
 
@@ -79,11 +87,13 @@ export class InfoPanel implements Panel {
       make("div", { class: "line" }, button("Save PNG", "Save the view as a picture", () => this.savePicture()),
         button("Save FITS", "Save the pixels in view as FITS, with mask and variance", () => void this.saveFits()),
         button("Copy as Python", "Copy code that reads the pixels in view", () => void this.copyPython())),
-      this.sheet);
+      make("div", { class: "line" }, this.cut, this.whole), this.sheet);
   }
 
   refresh(): void {
     const id = this.host.meta?.dataset_id ?? "";
+    this.whole.hidden = wholeOf(id) === id;
+    this.cut.hidden = !this.host.meta?.wcs || this.host.meta.release === OWN || id.startsWith("visit-");
     if (this.sheet.dataset.image === id) return;
     this.sheet.replaceChildren();
     this.sheet.dataset.image = id;
@@ -176,6 +186,14 @@ export class InfoPanel implements Panel {
     this.sheet.replaceChildren(make("strong", {}, `PSF at x ${centre[0].toFixed(1)}, y ${centre[1].toFixed(1)}`), canvas,
       rows([["FWHM", `${formatValue(Number((psf.fwhm_px * psf.pixel_scale_arcsec).toPrecision(4)))}″ (${psf.fwhm_px.toFixed(2)} pixels)`], ["size", `${width} × ${height} pixels, sum 1`], ["peak", formatValue(top)]]),
       linePlot(Float64Array.from(cut, (_, n) => n), cut, "pixels along the middle row", "PSF"));
+  }
+
+  private cutOut(): void {
+    const { meta } = this.host;
+    const [x0, y0, x1, y1] = this.box();
+    if (!meta || x1 < x0 || y1 < y0) return;
+    const box = [x0 + meta.xy0[0], y0 + meta.xy0[1], x1 + meta.xy0[0], y1 + meta.xy0[1]];
+    this.openImage(meta.release, `cutout-${wholeOf(meta.dataset_id)}-${box.join("_")}`);
   }
 
   private savePicture(): void {

@@ -171,8 +171,8 @@ export class Workspace implements Host {
     if (ticket !== this.opening) return;
     const before = this.meta;
     const same = this.view.open(this.base, meta);
-    // Whoever goes from a detector to the whole focal plane wants to see all of it.
-    const kept = same && (!meta.detectors?.length || !!before?.detectors?.length);
+    // Whoever goes from a detector to the whole focal plane, or to a cut-out, wants to see all of it.
+    const kept = same && !id.startsWith("cutout-") && (!meta.detectors?.length || !!before?.detectors?.length);
     this.readout.lock(null);
     this.carry(before, meta);
     this.element.removeAttribute("data-opening");

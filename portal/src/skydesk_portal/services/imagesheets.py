@@ -17,10 +17,13 @@ from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.stamps import Stamp, format_fits
 from skydesk_portal.services.fitsfiles import OWN_IMAGES
 from skydesk_portal.services.focalplanes import parse_visit_id
-from skydesk_portal.services.images import ImageRow, ImageService, contains_position
+from skydesk_portal.services.imagecutouts import parse_cutout_id, whole_image
+from skydesk_portal.services.imagerows import ImageRow, contains_position
+from skydesk_portal.services.images import ImageService
 
 if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
+    from skydesk_portal.pipeline.imagefile import ImageHandle
 
 __all__ = ["ImageSheets"]
 
@@ -33,9 +36,15 @@ def _uuid(dataset_id: str) -> UUID:
     if parse_visit_id(dataset_id):
         raise UsageError("this is the focal plane of a visit: choose one of its detectors for that")
     try:
-        return UUID(dataset_id)
+        return UUID(whole_image(dataset_id))
     except ValueError as error:
         raise UsageError(f"{dataset_id[:80]!r} is not a dataset identifier (UUID)") from error
+
+
+def _origin(handle: ImageHandle, dataset_id: str) -> tuple[int, int]:
+    """Return the pixel of the image's own frame that is the first of what is shown of it."""
+    cutout = parse_cutout_id(dataset_id)
+    return cutout.box[:2] if cutout else (handle.bbox.x.start, handle.bbox.y.start)
 
 
 class ImageSheets:
@@ -140,10 +149,16 @@ class ImageSheets:
         if release == OWN_IMAGES:
             raise NotFoundError("a file of yours has no PSF model")
         handle = self._pixels.get_image(self._images.get_release(identity, release), _uuid(dataset_id))
-        if not (-0.5 <= x <= handle.bbox.x.size - 0.5 and -0.5 <= y <= handle.bbox.y.size - 0.5):
+        x0, y0 = _origin(handle, dataset_id)
+        x, y = x + x0, y + y0
+        inside = handle.bbox
+        if not (
+            inside.x.start - 0.5 <= x <= inside.x.stop - 0.5
+            and inside.y.start - 0.5 <= y <= inside.y.stop - 0.5
+        ):
             raise UsageError("the position lies off the image")
         try:
-            stamp = handle.draw_psf(x + handle.bbox.x.start, y + handle.bbox.y.start)
+            stamp = handle.draw_psf(x, y)
         except NoOverlapError as error:
             raise UsageError("the image has no PSF at this position") from error
         return {
@@ -187,7 +202,7 @@ class ImageSheets:
         if release == OWN_IMAGES:
             return cut_part(self._images.files.get_pyramid(identity, dataset_id), box)
         handle = self._pixels.get_image(self._images.get_release(identity, release), _uuid(dataset_id))
-        x0, y0 = handle.bbox.x.start, handle.bbox.y.start
+        x0, y0 = _origin(handle, dataset_id)
         if box[0] > box[2] or box[1] > box[3]:
             raise UsageError("the box to cut out has no pixel")
         wanted = make_box((box[0] + x0, box[2] + x0), (box[1] + y0, box[3] + y0))
