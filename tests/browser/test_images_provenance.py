@@ -9,10 +9,11 @@ from uuid import UUID
 import duckdb
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
-from browser.test_images_view import panel, picture
+from browser.test_images_view import panel, picture, wait_until
 from browser.test_portal_pages import browser, open_image, page, read_at, serve, stop
 from playwright.sync_api import Page, expect
 from starlette.testclient import TestClient
@@ -316,3 +317,80 @@ def test_a_cut_out_has_the_pixels_of_the_cut_out_service(page, portal, catalog, 
         sky = wcs.all_pix2world(float(values["px"]), float(values["py"]), 0)
         at = SkyCoord(float(values["ra"]), float(values["dec"]), unit="deg")
         assert at.separation(SkyCoord(*sky, unit="deg")).mas < 10
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0104")
+def test_a_place_stays_while_exposures_change_and_a_moving_body_moves_over_it(page, portal, catalog, butler):
+    body = catalog.execute(
+        "SELECT id, visit // 100000 AS night FROM truth_dia WHERE kind = 'mover' GROUP BY ALL HAVING count(*) = 3 ORDER BY ALL LIMIT 1"
+    ).fetchone()
+    epochs = catalog.execute(
+        "SELECT visit, ra, dec FROM truth_dia WHERE kind = 'mover' AND id = ? AND visit // 100000 = ? ORDER BY mjd",
+        body,
+    ).fetchall()
+    truth = SkyCoord([e[1] for e in epochs], [e[2] for e in epochs], unit="deg")
+    place = truth[1]
+    assert min(place.separation(truth[i]).arcsec for i in (0, 2)) > 2
+    first = catalog.execute(
+        "SELECT dataset_id FROM ObsCore WHERE dataset_type = 'visit_image' ORDER BY t_min LIMIT 1"
+    ).fetchone()[0]
+    open_image(page, portal, f"release=demo&id={first}")
+    panel(page, "e")
+    page.get_by_label("Position (RA Dec in degrees)").fill(f"{place.ra.deg:.7f} {place.dec.deg:.7f}")
+    page.get_by_label("Side (arcsec)").fill("30")
+    page.get_by_role("button", name="Show the exposures").click()
+    words = page.locator(".panel p[role=status]")
+    expect(words).to_contain_text("1 of 12:")
+    exposures = catalog.execute(
+        "SELECT lsst_visit FROM ObsCore WHERE dataset_type = 'visit_image' ORDER BY t_min"
+    ).fetchall()
+    seen, slider = [], page.get_by_label("Exposure", exact=True)
+    for n, (visit, _, _) in enumerate(epochs):
+        step = exposures.index((visit,)) + 1
+        if n == 0:
+            slider.fill(str(step - 1))
+        else:
+            page.get_by_role("button", name="The exposure after").click()
+        expect(words).to_contain_text(re.compile(rf"^{step} of 12: .* visit {visit}$"))
+        page.wait_for_selector(".viewer[data-drawn][data-image^='cutout-']")
+        uuid, x0, y0 = re.search(r"id=cutout-([0-9a-f-]{36})-(\d+)_(\d+)_", page.url).groups()
+        ref = butler.get_dataset(UUID(uuid))
+        assert ref.dataId["visit"] == visit
+        x, y, r = (float(re.search(rf"[?&]{key}=([-\d.]+)", page.url)[1]) for key in "xyr")
+        projection = butler.get(ref.makeComponentRef("sky_projection")).as_astropy()
+        centre = [float(np.degrees(v)) for v in projection.pixel_to_world_values(x + int(x0), y + int(y0))]
+        other = [float(np.degrees(v)) for v in projection.pixel_to_world_values(x + int(x0), y + int(y0) + 1)]
+        centre, other = (SkyCoord(*c, unit="deg") for c in (centre, other))
+        pixel = centre.separation(other).arcsec
+        # The middle of the view is the place, to a fraction of a pixel.
+        assert centre.separation(place).arcsec < pixel
+        limits = [page.get_by_label(f"{which} limit").input_value() for which in ("Lower", "Upper")]
+        seen.append((r * pixel, limits))
+        # The body is where it was: north is up and east is left.
+        scale = r * pixel
+
+        def brightness(k, scale=scale):
+            east, north = (v.to_value(u.arcsec) for v in place.spherical_offsets_to(truth[k]))
+            shown = picture(page).mean(axis=2)
+            row = round(shown.shape[0] / 2 - north / scale)
+            column = round(shown.shape[1] / 2 - east / scale)
+            return np.median(shown[row - 4 : row + 5, column - 4 : column + 5])
+
+        wait_until(page, lambda n=n: brightness(n) > 200, f"the body is not at its place in visit {visit}")
+        assert all(brightness(k) < 150 for k in range(3) if k != n)
+    assert len(seen) == 3
+    scales, limits = zip(*seen, strict=True)
+    assert np.allclose(scales, scales[0], rtol=1e-3)
+    assert limits[0] == limits[1] == limits[2]
+    # The address shows the same exposure of the series again.
+    slider.fill("0")
+    expect(words).to_contain_text("1 of 12:")
+    expect(page).to_have_url(re.compile(f"id=cutout-{first}.*&ep="))
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector(".viewer[data-drawn][data-image^='cutout-']")
+    panel(page, "e")
+    expect(words).to_contain_text("1 of 12:")
+    page.get_by_role("button", name="The exposure before").click()
+    expect(words).to_contain_text("12 of 12:")

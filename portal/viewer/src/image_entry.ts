@@ -17,7 +17,8 @@ export function render({ model }: { model: Model }): HTMLElement {
   const disconnect = connectRemote(workspace);
   const root = make("div", { class: "root" }, make("style", {}, style), workspace.element);
   const open = (): void => {
-    const { release, id, ra, dec } = model.wanted;
+    const { release, id, ra, dec, linked } = model.wanted;
+    if (linked && workspace.meta?.dataset_id === id) return; // the viewer has opened it already
     if (release && id) void workspace.open(release, id, ra !== undefined && dec !== undefined ? { ra, dec } : {});
   };
   model.on("after_render", open);

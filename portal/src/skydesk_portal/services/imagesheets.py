@@ -230,6 +230,49 @@ class ImageSheets:
             for r in found[:_MOST_IMAGES]
         ]
 
+    def list_epochs(
+        self, identity: Identity, release: str, dataset_type: str, ra_deg: float, dec_deg: float
+    ) -> list[dict[str, Any]]:
+        """List the exposures of one kind that contain a position, in the order of time.
+
+        Returns
+        -------
+        list of dict
+            ``id``, ``band``, ``visit`` and ``mjd``, the start of the exposure (TAI).
+        """
+        rows = [
+            r
+            for r in self._images.list_images(identity, release)
+            if r.dataset_type == dataset_type and r.mjd_start is not None
+        ]
+        found = [r for r in rows if contains_position(r, ra_deg, dec_deg)]
+        found.sort(key=lambda r: (r.mjd_start or 0.0, r.detector or 0))
+        return [
+            {"id": r.dataset_id, "band": r.band, "visit": r.visit, "mjd": r.mjd_start}
+            for r in found[:_MOST_ROWS]
+        ]
+
+    def find_cutout(
+        self,
+        identity: Identity,
+        release: str,
+        dataset_id: str,
+        position: tuple[float, float],
+        side_arcsec: float,
+    ) -> str:
+        """Name the cut-out of an image around a position, see `ImageCutouts.find`.
+
+        Raises
+        ------
+        UsageError
+            If the position lies off the image, or the side is out of range.
+        """
+        opened = self._images.get_release(identity, release)
+        try:
+            return self._images.cutouts.find(opened, str(_uuid(dataset_id)), position, side_arcsec)
+        except NoOverlapError as error:
+            raise UsageError("the position lies off the image") from error
+
 
 def _title(row: ImageRow) -> str:
     if row.visit is not None:
