@@ -56,8 +56,8 @@ export class EpochPanel implements Panel {
   /** Opens an image and holds the limits of brightness. */
   private readonly openHeld: (release: string, id: string, held: boolean) => Promise<void>;
   private readonly place = make("input", { type: "text", "aria-label": "Position (RA Dec in degrees)", placeholder: "the middle of the view" });
-  private readonly kind = choice("Kind", KINDS, "visit_image", () => undefined);
-  private readonly band = choice("Band", [ALL, ..."ugrizy"], ALL, () => undefined);
+  private readonly kind = choice("Image type", KINDS, "visit_image", () => undefined);
+  private readonly band = choice("In band", [ALL, ..."ugrizy"], ALL, () => undefined);
   private readonly side: HTMLElement;
   private readonly slider = make("input", { type: "range", min: 0, max: 0, step: 1, value: 0, "aria-label": "Exposure", oninput: () => void this.go(Number(this.slider.value)) });
   private readonly play = tick("Play", false, () => this.schedule());
@@ -148,16 +148,17 @@ export class EpochPanel implements Panel {
     const epoch = epochs[next];
     if (!epoch) return;
     const ticket = ++this.ticket;
+    const held = this.active;
     window.clearTimeout(this.timer);
     const query = new URLSearchParams({ ra: String(series.ra), dec: String(series.dec), side: String(series.side) });
     const answer = await fetch(`${host.base}/tiles/${encodeURIComponent(release)}/${epoch.id}/cutout?${query}`, { credentials: "same-origin" }).catch(() => null);
-    if (ticket !== this.ticket) return;
+    // Whoever has chosen another image meanwhile has left the series.
+    if (ticket !== this.ticket || (held && !this.active)) return;
     if (!answer?.ok) {
       this.words.textContent = `This exposure cannot be shown: ${answer ? await problemOf(answer) : "the server does not answer"}.`;
       return;
     }
     const { id } = (await answer.json()) as { id: string };
-    const held = this.active;
     const scale = held ? this.scale() : null;
     [this.at, this.shown] = [next, id];
     await this.openHeld(release, id, held);

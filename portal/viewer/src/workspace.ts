@@ -91,6 +91,7 @@ export class Workspace implements Host {
     this.epochs = new EpochPanel(this, async (release, id, held) => {
       this.setLimits(held ? "manual" : "auto");
       await this.open(release, id, {});
+      if (this.meta?.dataset_id !== id) return; // another image was chosen meanwhile
       this.setLimits("manual");
       follow(release, id);
     });
