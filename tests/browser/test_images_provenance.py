@@ -22,6 +22,7 @@ from skydesk_core.config import PublishConfig
 from skydesk_core.instrument.simcam import SimCam
 from skydesk_core.release import Release
 from skydesk_core.release.publish import publish
+from skydesk_core.release.testing import make_synthetic_release
 from skydesk_portal.api.app import create_app
 from skydesk_portal.config import PortalSettings
 from skydesk_portal.factory import create_factory
@@ -33,11 +34,12 @@ __all__ = ["browser", "page"]
 
 @pytest.fixture(scope="module")
 def home(demo_home, tmp_path_factory):
-    """A home of its own with the demo release, and with its calibrations published as ``frames`` with their exposures."""
+    """A home with the demo release, its calibrations published as ``frames`` with their exposures, and two ``rafts``."""
     folder = tmp_path_factory.mktemp("provenance-pages")
     (folder / "butler").symlink_to(demo_home / "butler", target_is_directory=True)
     settings = PublishConfig(hips=False, alerts=False, calibration_exposures=True)
     publish(folder, "frames", "demo/CPP", settings=settings)
+    make_synthetic_release(folder / "releases" / "rafts", "rafts", objects=60, visits=4, detectors=2)
     (folder / "releases" / "demo").symlink_to(demo_home / "releases" / "demo", target_is_directory=True)
     return folder
 
@@ -162,8 +164,13 @@ def test_a_bias_is_reached_by_browsing_and_from_an_image_made_with_it(page, port
 
 
 @pytest.mark.requirement("DMS-PRTL-REQ-0084")
-@pytest.mark.parametrize("kind", ["visit_image", "raw", "flat"])
-def test_the_readout_tells_where_a_pixel_is_in_the_camera_and_on_the_sky(page, portal, butler, kind):
+def test_the_readout_tells_where_a_pixel_is_in_the_camera_and_on_the_sky(page, portal, butler):
+    # One page for all kinds: what the readout shows is chosen once.
+    for kind in ("visit_image", "raw", "flat"):
+        check_places(page, portal, butler, kind)
+
+
+def check_places(page, portal, butler, kind):
     ref = butler.query_datasets(kind, collections="*", find_first=False)[0]
     image = butler.get(ref)
     detector = next(d for d in SimCam.describe().detectors if d.id == ref.dataId["detector"])
@@ -221,17 +228,18 @@ def shown_at(page: Page, x: float, y: float) -> tuple[float, float]:
 
 
 @pytest.mark.requirement("DMS-PRTL-REQ-0062")
-@pytest.mark.parametrize(
-    ("release", "kind", "purpose"),
-    [
+def test_images_of_one_exposure_show_the_pixels_of_their_files(page, portal, home):
+    for release, kind, purpose in (
         ("demo", "raw", "science"),
         ("demo", "visit_image", None),
         ("demo", "difference_image", None),
         ("frames", "raw", "bias"),
         ("frames", "raw", "flat"),
-    ],
-)
-def test_images_of_one_exposure_show_the_pixels_of_their_files(page, portal, home, release, kind, purpose):
+    ):
+        check_pixels(page, portal, home, release, kind, purpose)
+
+
+def check_pixels(page, portal, home, release, kind, purpose):
     with Release.open(home / "releases" / release).get_butler() as butler:
         where = f"exposure.observation_type = '{purpose}'" if purpose else ""
         ref = butler.query_datasets(kind, where=where, limit=1)[0]
@@ -394,3 +402,38 @@ def test_a_place_stays_while_exposures_change_and_a_moving_body_moves_over_it(pa
     expect(words).to_contain_text("1 of 12:")
     page.get_by_role("button", name="The exposure before").click()
     expect(words).to_contain_text("12 of 12:")
+
+
+@pytest.mark.requirement("DMS-PRTL-REQ-0036")
+def test_a_raft_narrows_the_list_of_visit_images_to_its_detectors(page, portal, home):
+    with duckdb.connect(str(home / "releases/rafts/catalogs.duckdb"), read_only=True) as found:
+        counts = dict(
+            found.execute(
+                "SELECT lsst_detector, count(*) FROM ObsCore WHERE dataset_type = 'visit_image' GROUP BY ALL"
+            ).fetchall()
+        )
+    with Release.open(home / "releases/rafts").get_butler() as butler:
+        records = butler.query_dimension_records("detector", instrument="SimCam")
+    members = {r.raft: {d.id for d in records if d.raft == r.raft} & set(counts) for r in records}
+    assert sum(bool(detectors) for detectors in members.values()) == 2
+    wanted, detectors = next((name, found) for name, found in members.items() if found == {1})
+    page.goto(f"{portal}/imagesearch?release=rafts&kind=visit_image")
+    expect(page.get_by_label("Raft")).to_have_value("all")
+    assert page.get_by_label("Raft").locator("option").all_inner_texts() == [
+        "all",
+        *sorted(name for name, inside in members.items() if inside),
+    ]
+    page.get_by_label("Raft").select_option(wanted)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_text(re.compile(rf"^{counts[1]} images, "))).to_be_visible()
+    expect(page).to_have_url(re.compile(f"raft={wanted}"))
+    rows = page.get_by_role("row").filter(has_text="visit_image")
+    expect(rows).to_have_count(sum(counts[number] for number in detectors))
+    headings = page.get_by_role("columnheader").all_inner_texts()
+    at = next(n for n, text in enumerate(headings) if "lsst_detector" in text)
+    shown = {row.get_by_role("cell").nth(at).inner_text() for row in rows.all()}
+    assert shown == {str(number) for number in detectors}
+    # The address asks the same again.
+    page.goto(page.url)
+    expect(page.get_by_label("Raft")).to_have_value(wanted)
+    expect(page.get_by_text(re.compile(rf"^{counts[1]} images, "))).to_be_visible()

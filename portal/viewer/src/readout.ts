@@ -73,7 +73,7 @@ export class ReadoutLine {
       opener.setAttribute("aria-expanded", String(!this.list.hidden));
     });
     opener.setAttribute("aria-expanded", "false");
-    this.list.addEventListener("keydown", (event) => {
+    for (const element of [opener, this.list]) element.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       this.list.hidden = true;
       opener.setAttribute("aria-expanded", "false");
