@@ -36,9 +36,10 @@ def _place_of(row: ImageRow) -> str:
     """Return the words for the visit, the patch or the calibration that an image is of."""
     if row.tract is not None:
         return f"tract {row.tract}, patch {row.patch}"
-    if row.visit is not None and row.outline:
-        return f"visit {row.visit}"
-    # Calibrations and the exposures they were made of have no place on the sky.
+    if row.visit is not None:
+        # The title of a calibration exposure says at its end what it was taken for.
+        purpose = row.title.rpartition(" ")[2]
+        return f"{row.visit} {purpose}" if purpose.startswith("(") else f"visit {row.visit}"
     return row.title.removeprefix(f"{row.dataset_type} ")
 
 
@@ -75,7 +76,7 @@ class _Chooser:
         )
         self.kind = pn.widgets.Select(name="Kind", width=160)
         self.band = pn.widgets.Select(name="Band", width=80)
-        self.place = pn.widgets.Select(name="Visit or patch", width=210)
+        self.place = pn.widgets.Select(name="Visit or patch", width=240)
         self.detector = pn.widgets.Select(name="Detector", width=90)
         self.before = pn.widgets.Button(
             name="◀", width=40, align="end", description="Previous visit or patch"
