@@ -344,7 +344,7 @@ class DatalinkService:
 
     def _page_links(self, text: str, facts: DatasetFacts, row: dict[str, Any] | None) -> list[Link]:
         page = None
-        if row is not None and row["s_region"] is not None:
+        if row is not None:
             page = f"/portal/app/images?release={quote(facts.id.release)}&id={facts.id.uuid}"
         return link_pages(text, self._url, page, "The image in the portal")
 
