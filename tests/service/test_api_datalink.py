@@ -108,6 +108,12 @@ def test_an_image_leads_to_what_it_was_made_of_and_back(
     assert "#bias" not in set(raw["semantics"])
     flat = fetch(client, images["flat"][0])
     assert ("#derivation", "visit_image") in local(flat)
+    # Calibrations have no place on the sky and are shown all the same.
+    uuid = images["flat"][0].rpartition("id=")[2]
+    assert (
+        sum(str(row["access_url"]).endswith(f"/portal/app/images?release=demo&id={uuid}") for row in flat)
+        == 1
+    )
 
 
 def test_files_and_pictures_need_no_token(client: httpx.Client, images: dict[str, list[str]]) -> None:

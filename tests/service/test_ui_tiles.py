@@ -237,14 +237,44 @@ def test_sheets_of_an_image_and_what_overlaps_it(client, images):
     assert np.allclose(sky, [ra % 360, dec], atol=3e-6)
 
 
-def test_amplifiers_are_those_of_the_camera(demo_home):
-    from skydesk_portal.pipeline.imagesheets import read_amplifiers
+def test_a_cut_out_is_served_like_an_image(client, images):
+    dataset_id, image = images["visit_image"]
+    name = f"cutout-{dataset_id}-100_40_399_343"
+    base, whole = f"/portal/app/tiles/demo/{name}", f"/portal/app/tiles/demo/{dataset_id}"
+    meta = client.get(f"{base}/meta").json()
+    assert (meta["shape"], meta["xy0"], meta["dataset_id"]) == ([304, 300], [100, 40], name)
+    assert meta["title"].endswith(", cut-out")
+    part = client.get(f"{base}/cutout.fits?x0=10&y0=20&x1=40&y1=60").content
+    with fits.open(io.BytesIO(part)) as file:
+        pixels = next(unit.data for unit in file if unit.is_image and unit.header["NAXIS"] == 2)
+    assert np.array_equal(pixels, image.image.array[60:101, 110:141], equal_nan=True)
+    # What belongs to the image belongs to the cut-out, at the place in the image.
+    for sheet in ("header", "provenance", "readouts"):
+        assert client.get(f"{base}/{sheet}").json() == client.get(f"{whole}/{sheet}").json()
+    psf = client.get(f"{base}/psf?x=30&y=40").json()
+    assert psf == client.get(f"{whole}/psf?x=130&y=80").json()
+    for wrong in ("-20_0_40_40", "0_0_5000_40", "40_40_20_20"):
+        answer = client.get(f"/portal/app/tiles/demo/cutout-{dataset_id}-{wrong}/meta")
+        assert answer.status_code == 404, answer.text
+    assert client.get(f"/portal/app/tiles/demo/cutout-{uuid.uuid4()}-0_0_9_9/meta").status_code == 404
+
+
+def test_readouts_are_those_of_the_camera(demo_home):
+    from skydesk_portal.pipeline.imagesheets import read_readouts
 
     with Release.open(demo_home / "releases" / "demo").get_butler() as butler:
-        shown = read_amplifiers(butler, butler.query_datasets("visit_image")[0].id)
-        raw = read_amplifiers(butler, butler.query_datasets("raw")[0].id)
-        coadd = read_amplifiers(butler, butler.query_datasets("deep_coadd")[0].id)
+        shown = read_readouts(butler, butler.query_datasets("visit_image")[0].id)
+        raw = read_readouts(butler, butler.query_datasets("raw")[0].id)
+        coadd = read_readouts(butler, butler.query_datasets("deep_coadd")[0].id)
     # SimCam: four amplifiers of 256 columns, with 8 columns of prescan and 32 of overscan each in the raw file.
-    assert list(shown.values()) == [(256 * n, 0, 256 * n + 255, 1023) for n in range(4)]
-    assert list(raw.values()) == [(296 * n + 8, 0, 296 * n + 263, 1023) for n in range(4)]
+    assert [r["box"] for r in shown.values()] == [[256 * n, 0, 256 * n + 255, 1023] for n in range(4)]
+    assert [r["raw"] for r in shown.values()] == [[296 * n + 8, 0] for n in range(4)]
+    # The demo's detector 0 is the middle one: the boresight lies between its four middle pixels.
+    assert [r["focal"] for r in shown.values()] == [[256 * n - 511.5, -511.5] for n in range(4)]
+    light = {name: r for name, r in raw.items() if "overscan" not in name}
+    assert [r["box"] for r in light.values()] == [[296 * n + 8, 0, 296 * n + 263, 1023] for n in range(4)]
+    assert [raw[f"C{n} overscan"]["box"] for n in range(4)] == [
+        [296 * n + 264, 0, 296 * n + 295, 1023] for n in range(4)
+    ]
+    assert all(raw[f"C{n} overscan"]["focal"] is None for n in range(4))
     assert coadd == {}

@@ -62,6 +62,10 @@ class PublishConfig(BaseModel):
     alert_stamp_pixels: int = Field(
         default=41, ge=11, le=201, description="Side of the cut-outs in an alert packet, pixels."
     )
+    calibration_exposures: bool = Field(
+        default=False,
+        description="Whether the raw exposures that bias, dark and flat were made of are published with them.",
+    )
 
 
 class CoreConfig(BaseModel):

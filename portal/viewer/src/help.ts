@@ -19,6 +19,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["T  space", "measure; a point at the middle of the view"],
   ["Backspace", "remove the region that was drawn last"],
   ["K  .", "compare images, the next image"],
+  ["E", "the same place at all times"],
   ["H  P  F", "about this image, PSF at the middle, open a file"],
   ["R  L  Y", "say the value at the middle, lock it, copy the position as Python"],
   ["Esc", "close, give up, unlock"],

@@ -19,11 +19,19 @@ interface Relation {
   id: string;
   title: string;
 }
+/** Types of datasets that have pixels to look at. */
+const OPENS = /image|coadd|^(raw|bias|dark|flat)$/;
+
 interface Psf {
   shape: [number, number];
   values: number[];
   fwhm_px: number;
   pixel_scale_arcsec: number;
+}
+
+/** The image that a cut-out is of; any other identifier as it is. */
+function wholeOf(id: string): string {
+  return /^cutout-([0-9a-f-]{36})-/.exec(id)?.[1] ?? id;
 }
 
 /** Python that reads the pixels in view. */
@@ -38,12 +46,20 @@ export function pythonOf(meta: Pick<ImageMeta, "release" | "dataset_id" | "datas
     return ["from lsst.daf.butler import Butler", "", `# ${meta.title}`, `butler = Butler("${meta.release}", collections="${meta.release}/DRP")`,
       `images = [butler.get(ref) for ref in butler.query_datasets("${visit[1]}", where="visit = ${visit[2]}")]`, ""].join("\n");
   }
+  const uuid = wholeOf(meta.dataset_id);
   const [x0, y0, x1, y1] = [box[0] + meta.xy0[0], box[1] + meta.xy0[1], box[2] + meta.xy0[0], box[3] + meta.xy0[1]];
+  if (meta.dataset_type === "raw") {
+    return ["from uuid import UUID", "", "from lsst.daf.butler import Butler", "",
+      `# raw ${Object.entries(meta.data_id).map(([k, v]) => `${k}=${v}`).join(", ")}`,
+      `butler = Butler("${meta.release}", collections="${meta.release}/DRP")`,
+      `raw = butler.get(butler.get_dataset(UUID("${meta.dataset_id}")))`,
+      `image = raw.array[${box[1]}:${box[3] + 1}, ${box[0]}:${box[2] + 1}]`, ""].join("\n");
+  }
   return [
     "from uuid import UUID", "", "from lsst.daf.butler import Butler", "from lsst.images import Box", "",
     `# ${meta.dataset_type} ${Object.entries(meta.data_id).map(([k, v]) => `${k}=${v}`).join(", ")}`,
     `butler = Butler("${meta.release}", collections="${meta.release}/DRP")`,
-    `ref = butler.get_dataset(UUID("${meta.dataset_id}"))`,
+    `ref = butler.get_dataset(UUID("${uuid}"))`,
     `image = butler.get(ref, parameters={"bbox": Box.factory[${y0}:${y1 + 1}, ${x0}:${x1 + 1}]})`, "",
   ].join("\n");
 }
@@ -56,6 +72,10 @@ export class InfoPanel implements Panel {
   private readonly host: Host;
   private readonly openImage: (release: string, id: string) => void;
   private readonly sheet = make("div", { class: "sheet" });
+  private readonly cut = button("Cut out", "Show the pixels in view as an image of their own", () => this.cutOut());
+  private readonly whole = button("Whole image", "Show the whole image that this is a cut-out of", () => this.openImage(this.host.meta?.release ?? "", wholeOf(this.host.meta?.dataset_id ?? "")));
+  /** Whether a link in the sheet of provenance was followed: that of the next image leads back. */
+  private following = false;
 
   constructor(host: Host, openImage: (release: string, id: string) => void) {
     this.host = host;
@@ -67,14 +87,18 @@ export class InfoPanel implements Panel {
       make("div", { class: "line" }, button("Save PNG", "Save the view as a picture", () => this.savePicture()),
         button("Save FITS", "Save the pixels in view as FITS, with mask and variance", () => void this.saveFits()),
         button("Copy as Python", "Copy code that reads the pixels in view", () => void this.copyPython())),
-      this.sheet);
+      make("div", { class: "line" }, this.cut, this.whole), this.sheet);
   }
 
   refresh(): void {
     const id = this.host.meta?.dataset_id ?? "";
+    this.whole.hidden = wholeOf(id) === id;
+    this.cut.hidden = !this.host.meta?.wcs || this.host.meta.release === OWN || id.startsWith("visit-");
     if (this.sheet.dataset.image === id) return;
     this.sheet.replaceChildren();
     this.sheet.dataset.image = id;
+    if (this.following && this.host.meta?.release !== OWN) void this.load("provenance");
+    this.following = false;
   }
 
   private url(part: string): string {
@@ -115,8 +139,11 @@ export class InfoPanel implements Panel {
 
   private link(relation: Relation): HTMLElement | string {
     const text = relation.title || relation.id;
-    if (!/image|coadd|^raw$/.test(relation.type)) return text;
-    return make("button", { type: "button", class: "link", title: "Open this image", onclick: () => this.openImage(this.host.meta?.release ?? "", relation.id) }, text);
+    if (!OPENS.test(relation.type)) return text;
+    return make("button", { type: "button", class: "link", title: "Open this image", onclick: () => {
+      this.following = true;
+      this.openImage(this.host.meta?.release ?? "", relation.id);
+    } }, text);
   }
 
   private fill(title: string, parts: { name: string; lines: (string | HTMLElement)[][] }[]): void {
@@ -159,6 +186,14 @@ export class InfoPanel implements Panel {
     this.sheet.replaceChildren(make("strong", {}, `PSF at x ${centre[0].toFixed(1)}, y ${centre[1].toFixed(1)}`), canvas,
       rows([["FWHM", `${formatValue(Number((psf.fwhm_px * psf.pixel_scale_arcsec).toPrecision(4)))}″ (${psf.fwhm_px.toFixed(2)} pixels)`], ["size", `${width} × ${height} pixels, sum 1`], ["peak", formatValue(top)]]),
       linePlot(Float64Array.from(cut, (_, n) => n), cut, "pixels along the middle row", "PSF"));
+  }
+
+  private cutOut(): void {
+    const { meta } = this.host;
+    const [x0, y0, x1, y1] = this.box();
+    if (!meta || x1 < x0 || y1 < y0) return;
+    const box = [x0 + meta.xy0[0], y0 + meta.xy0[1], x1 + meta.xy0[0], y1 + meta.xy0[1]];
+    this.openImage(meta.release, `cutout-${wholeOf(meta.dataset_id)}-${box.join("_")}`);
   }
 
   private savePicture(): void {

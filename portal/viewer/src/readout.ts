@@ -12,6 +12,7 @@ import { localFrame } from "./wcs.ts";
 /** Parts of the readout, with the words for them and whether they are shown at first. */
 const PARTS = {
   magnitude: ["Pixel as AB magnitude", true], surface: ["Surface brightness", false], noise: ["Noise (σ)", false], detector: ["Detector and amplifier", true],
+  electronic: ["Pixel of the raw file", false], focal: ["Focal plane, pixels from the boresight", false],
   pixel: ["Pixel", true], degrees: ["RA, Dec in degrees", true], sexagesimal: ["RA, Dec in hours and degrees", true],
   galactic: ["Galactic", false], ecliptic: ["Ecliptic", false], planes: ["Mask planes", true],
 } as const;
@@ -30,9 +31,13 @@ function stored(): Record<Part, boolean> {
   return chosen;
 }
 
-/** Name of the amplifier of a pixel. */
-export function amplifierAt(meta: ImageMeta, x: number, y: number): string | null {
-  for (const [name, [x0, y0, x1, y1]] of Object.entries(meta.amplifiers ?? {})) if (x >= x0 && x <= x1 && y >= y0 && y <= y1) return name;
+/** What the camera says about a pixel: its amplifier, the pixel of the raw file, and the place in the focal plane (pixels from the boresight). */
+export function cameraAt(meta: ImageMeta, x: number, y: number): { name: string; raw: [number, number]; focal: [number, number] | null } | null {
+  const [u, v] = [x + meta.xy0[0], y + meta.xy0[1]];
+  for (const [name, { box: [x0, y0, x1, y1], raw, focal }] of Object.entries(meta.amplifiers ?? {})) {
+    if (u < x0 || u > x1 || v < y0 || v > y1) continue;
+    return { name, raw: [raw[0] + u - x0, raw[1] + v - y0], focal: focal && [focal[0] + u - x0, focal[1] + v - y0] };
+  }
   return null;
 }
 
@@ -68,7 +73,7 @@ export class ReadoutLine {
       opener.setAttribute("aria-expanded", String(!this.list.hidden));
     });
     opener.setAttribute("aria-expanded", "false");
-    this.list.addEventListener("keydown", (event) => {
+    for (const element of [opener, this.list]) element.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       this.list.hidden = true;
       opener.setAttribute("aria-expanded", "false");
@@ -135,8 +140,10 @@ export class ReadoutLine {
     }
     add("noise", pixel?.variance !== undefined && Number.isFinite(pixel.variance) ? `σ ${formatValue(Number(Math.sqrt(pixel.variance).toPrecision(4)))}` : null);
     const detector = meta.data_id.detector ?? meta.detectors?.find((d) => holds(makeRegion("polygon", d.outline), readout.x, readout.y))?.name;
-    const amplifier = amplifierAt(meta, x, y);
-    add("detector", detector === undefined ? null : `det ${detector}${amplifier ? ` ${amplifier}` : ""}`);
+    const camera = cameraAt(meta, x, y);
+    add("detector", detector === undefined ? null : `det ${detector}${camera ? ` ${camera.name}` : ""}`);
+    add("electronic", camera && `raw x ${camera.raw[0]}  y ${camera.raw[1]}`);
+    add("focal", camera?.focal ? `focal plane x ${camera.focal[0].toFixed(1)}  y ${camera.focal[1].toFixed(1)} px` : null);
     add("pixel", `x ${x + meta.xy0[0]}  y ${y + meta.xy0[1]}`);
     if (sky) {
       add("degrees", formatPosition("ICRS", ...sky));

@@ -4,6 +4,16 @@ import { problemOf } from "./dom.ts";
 import type { Statistics } from "./stretch.ts";
 import type { WcsFit } from "./wcs.ts";
 
+/** Pixels that are read out together. */
+export interface Amplifier {
+  /** First column and row, last column and row, both included, in the image's own frame. */
+  box: [number, number, number, number];
+  /** The pixel of the raw file that the first one is. */
+  raw: [number, number];
+  /** Its middle in the focal plane, pixels from the boresight; null in the overscan. */
+  focal: [number, number] | null;
+}
+
 /** What the server tells about an image. */
 export interface ImageMeta {
   release: string;
@@ -25,8 +35,8 @@ export interface ImageMeta {
   source_tables: string[];
   band?: string | null;
   planes?: string[];
-  /** Readouts of the detector by name: first and last column and row, both included. */
-  amplifiers?: Record<string, [number, number, number, number]>;
+  /** Readouts of the detector by name. */
+  amplifiers?: Record<string, Amplifier>;
   /** Detectors of a focal plane: names and outlines in 0-based array pixels. */
   detectors?: { name: string; outline: [number, number][] }[];
   /** Whether positions have to be asked of the server, because no polynomial is exact enough. */

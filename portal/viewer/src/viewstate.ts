@@ -38,6 +38,8 @@ export interface ViewState {
   result?: { id: string; where: string[]; subset: string };
   /** Moving object whose track is drawn, or all. */
   moving?: string;
+  /** Place, side, kind and band of the exposures that are stepped through, of which the image is one. */
+  epochs?: string;
 }
 
 function number(text: string | null): number | undefined {
@@ -71,7 +73,7 @@ export function parseState(query: string): ViewState {
   if (masks) state.masks = masks.split(",").filter((m) => m !== "");
   const colours = (q.get("mc") ?? "").split(",").map((part) => part.split(":")).filter(([name, colour]) => name && /^[0-9a-f]{6}$/.test(colour ?? ""));
   if (colours.length > 0) state.maskColours = Object.fromEntries(colours.map(([name, colour]) => [name ?? "", `#${colour}`]));
-  const texts = { sources: "src", moving: "moving", grid: "g", plane: "p", layout: "lay", overlays: "o" } as const;
+  const texts = { sources: "src", moving: "moving", grid: "g", plane: "p", layout: "lay", overlays: "o", epochs: "ep" } as const;
   for (const [key, name] of Object.entries(texts) as [keyof typeof texts, string][]) {
     const value = q.get(name);
     if (value) state[key] = value;
@@ -87,7 +89,7 @@ export function parseState(query: string): ViewState {
 const RANGES = [
   ["gamma", "gam", 0.1, 10], ["bias", "b", -1, 2], ["contrast", "k", 0.05, 20], ["rotation", "rot", -360, 360], ["opacity", "mo", 0, 1],
 ] as const;
-const OWN = ["ra", "dec", "x", "y", "r", "s", "lo", "hi", "c", "inv", "flip", "m", "mc", "src", "moving", "g", "p", "lay", "with", "o", "result", "where", "subset", ...RANGES.map(([, name]) => name)];
+const OWN = ["ra", "dec", "x", "y", "r", "s", "lo", "hi", "c", "inv", "flip", "m", "mc", "src", "moving", "g", "p", "lay", "with", "o", "ep", "result", "where", "subset", ...RANGES.map(([, name]) => name)];
 
 /** Write a view into the query of an address, keeping the fields that are not the view's. */
 export function formatState(state: ViewState, query: string): string {
@@ -119,5 +121,6 @@ export function formatState(state: ViewState, query: string): string {
   if (state.others && state.others.length > 0) q.set("with", state.others.join(","));
   if (state.layout) q.set("lay", state.layout);
   if (state.overlays) q.set("o", state.overlays);
+  if (state.epochs) q.set("ep", state.epochs);
   return q.toString();
 }

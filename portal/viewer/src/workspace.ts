@@ -11,6 +11,7 @@ import { Pane } from "./pane.ts";
 import { CatalogPanel } from "./panel_catalogs.ts";
 import { ComparePanel, formatReference, parseReference } from "./panel_compare.ts";
 import { DisplayPanel } from "./panel_display.ts";
+import { EpochPanel } from "./panel_epochs.ts";
 import { FilePanel } from "./panel_file.ts";
 import { InfoPanel } from "./panel_info.ts";
 import { MaskPanel } from "./panel_masks.ts";
@@ -52,6 +53,7 @@ export class Workspace implements Host {
   private readonly catalogs: CatalogSet;
   private readonly compare: ComparePanel;
   private readonly info: InfoPanel;
+  private readonly epochs: EpochPanel;
   private readonly panels: PanelSet;
   private readonly selects: Record<"stretch" | "map" | "limits", HTMLLabelElement>;
   private readonly low = make("input", { type: "number", step: "any", "aria-label": "Lower limit", onchange: () => this.manualLimits() });
@@ -67,7 +69,7 @@ export class Workspace implements Host {
   private opening = 0;
   private asked = 0;
 
-  constructor(base: string) {
+  constructor(base: string, follow: (release: string, id: string) => void) {
     this.base = base;
     this.selects = {
       stretch: choice("Stretch", STRETCHES, "asinh", (v) => this.setStretch(v as Stretch)),
@@ -85,9 +87,16 @@ export class Workspace implements Host {
     this.overlays = new OverlayPanel(this, this.tools.toolbox);
     this.catalogPanel = new CatalogPanel(this, this.catalogs);
     this.compare = new ComparePanel(this, () => this.comparison, (release, id) => this.addImage(release, id));
-    this.info = new InfoPanel(this, (release, id) => void this.open(release, id, {}));
+    this.info = new InfoPanel(this, follow);
+    this.epochs = new EpochPanel(this, async (release, id, held) => {
+      this.setLimits(held ? "manual" : "auto");
+      await this.open(release, id, {});
+      if (this.meta?.dataset_id !== id) return; // another image was chosen meanwhile
+      this.setLimits("manual");
+      follow(release, id);
+    });
     const file = new FilePanel(this, (release, id) => this.open(release, id, {}));
-    this.panels = new PanelSet([this.display, this.masks, this.overlays, this.catalogPanel, this.tools, this.compare, this.info, file, new HelpPanel()]);
+    this.panels = new PanelSet([this.display, this.masks, this.overlays, this.catalogPanel, this.tools, this.compare, this.epochs, this.info, file, new HelpPanel()]);
     const stage = make("div", { class: "stage" }, this.comparison.element, this.panels.element, this.card, this.message);
     this.element = make("div", { class: "viewer" }, this.toolbar(), stage,
       make("div", { class: "foot" }, this.readout.element, this.readout.controls, this.bar), this.readout.spoken);
@@ -118,7 +127,7 @@ export class Workspace implements Host {
       clicked: (x, y) => { if (!this.showCatalogRow(made.view, x, y) && !this.pickRegion(made.view, x, y)) this.toggleLock(); },
       busy: () => this.tools.toolbox.busy,
     };
-    const made: Pane = new Pane(LABEL, events, [this.catalogs.paint, (context, view) => { if (view === this.view) this.tools.toolbox.paint(context, view); }]);
+    const made: Pane = new Pane(LABEL, events, [this.catalogs.paint, (context, view) => this.epochs?.paint(context, view), (context, view) => { if (view === this.view) this.tools.toolbox.paint(context, view); }]);
     this.tools.toolbox.attach(made.view);
     made.map.addEventListener("keydown", (event) => this.key(event));
     made.view.wantsNoise = this.readout.noise;
@@ -178,8 +187,8 @@ export class Workspace implements Host {
     if (ticket !== this.opening) return;
     const before = this.meta;
     const same = this.view.open(this.base, meta);
-    // Whoever goes from a detector to the whole focal plane wants to see all of it.
-    const kept = same && (!meta.detectors?.length || !!before?.detectors?.length);
+    // Whoever goes from a detector to the whole focal plane, or to a cut-out, wants to see all of it.
+    const kept = same && !id.startsWith("cutout-") && (!meta.detectors?.length || !!before?.detectors?.length);
     this.readout.lock(null);
     this.carry(before, meta);
     this.element.removeAttribute("data-opening");
@@ -234,6 +243,7 @@ export class Workspace implements Host {
       await this.addImage(...this.reference(other, meta.release))
         .catch((error: Error) => this.say(`An image of this address cannot be shown: ${error.message}.`, 6000));
     }
+    if (state?.epochs) await this.epochs.restore(state.epochs);
     const layout = LAYOUTS.find((l) => l === state?.layout);
     if (layout) this.comparison.setLayout(layout);
     this.moved();
@@ -246,7 +256,7 @@ export class Workspace implements Host {
 
   private async nameAmplifiers(meta: ImageMeta): Promise<void> {
     if (meta.data_id.detector === undefined || meta.amplifiers) return;
-    const answer = await fetch(`${this.base}/tiles/${encodeURIComponent(meta.release)}/${meta.dataset_id}/amplifiers`, { credentials: "same-origin" }).catch(() => null);
+    const answer = await fetch(`${this.base}/tiles/${encodeURIComponent(meta.release)}/${meta.dataset_id}/readouts`, { credentials: "same-origin" }).catch(() => null);
     if (answer?.ok) meta.amplifiers = (await answer.json()) as NonNullable<ImageMeta["amplifiers"]>;
   }
 
@@ -496,6 +506,8 @@ export class Workspace implements Host {
     if (first.grid.frames.length > 0) state.grid = first.grid.frames.join(",");
     if (this.keeper.text) state.overlays = this.keeper.text;
     if (first.orbits.wanted) state.moving = first.orbits.wanted;
+    const epochs = this.epochs.format();
+    if (epochs) state.epochs = epochs;
     if (this.pane === first) {
       const plane = this.compare.format();
       if (plane) state.plane = plane;
@@ -553,7 +565,7 @@ export class Workspace implements Host {
         const next = cycle<Frame | null>([null, ...FRAMES], this.pane.grid.frames[0] ?? null);
         this.overlays.setGrids(next ? [next] : []);
       },
-      d: panel("Display"), m: panel("Masks"), a: panel("Catalogs"), t: panel("Measure"), k: panel("Compare"), h: panel("About"), f: panel("File"), "?": panel("?"),
+      d: panel("Display"), m: panel("Masks"), a: panel("Catalogs"), t: panel("Measure"), k: panel("Compare"), e: panel("Epochs"), h: panel("About"), f: panel("File"), "?": panel("?"),
       ".": () => this.comparison.next(),
       p: () => { if (this.panels.open !== this.info) this.panels.toggle("About"); void this.info.showPsf(); },
       o: () => (this.sourceSlot.querySelector("select") as HTMLSelectElement | null)?.focus(),

@@ -66,6 +66,15 @@ def test_a_calibration_has_what_can_be_known_of_it():
     assert second["em_min"] is None
 
 
+def test_a_calibration_exposure_says_what_it_was_taken_for():
+    data_id = {"instrument": "Cam", "detector": 3, "exposure": 7}
+    kinds = ("science", "bias", "flat")
+    facts = [fact("raw", data_id=data_id, band="g", observation_type=kind) for kind in kinds]
+    rows = make_obscore("rel", facts, "here", None).to_pylist()
+    assert [r["obs_title"] for r in rows] == ["raw Cam-7-3", "raw Cam-7-3 (bias)", "raw Cam-7-3 (flat)"]
+    assert [r["em_min"] is None for r in rows] == [False, True, False]
+
+
 def test_the_exposure_time_of_a_coadd_is_the_median_over_its_area():
     coadd = fact("deep_coadd", corners=SQUARE, data_id={"skymap": "s", "tract": 0, "patch": 1, "band": "r"})
     left, far = SQUARE - np.array((0.04, 0.0)), SQUARE + np.array((180.0, 0.0))

@@ -28,6 +28,11 @@ __all__ = ["publish"]
     default=None,
     help="Make alert packets of the DIA sources; without it the setting core.publish.alerts.",
 )
+@click.option(
+    "--calibration-exposures/--no-calibration-exposures",
+    default=None,
+    help="Publish the raws that bias, dark and flat were made of; without it the setting core.publish.calibration_exposures.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (version 1).")
 def publish(
     name: str,
@@ -36,6 +41,7 @@ def publish(
     groups: tuple[str, ...],
     hips: bool | None,
     alerts: bool | None,
+    calibration_exposures: bool | None,
     as_json: bool,
 ) -> None:
     """Publish a collection as a release."""
@@ -45,8 +51,9 @@ def publish(
     from skydesk_core.release.publish import publish as make_release
 
     home = get_home()
-    given = {k: v for k, v in (("hips", hips), ("alerts", alerts)) if v is not None}
-    settings = load_config(home).publish.model_copy(update=given)
+    given = {"hips": hips, "alerts": alerts, "calibration_exposures": calibration_exposures}
+    update = {key: value for key, value in given.items() if value is not None}
+    settings = load_config(home).publish.model_copy(update=update)
     line = ProgressLine()
     try:
         release = make_release(

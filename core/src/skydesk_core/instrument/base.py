@@ -95,7 +95,7 @@ class SkydeskInstrument(Instrument):
                         "id": detector.id,
                         "full_name": detector.name,
                         "name_in_raft": detector.name,
-                        "raft": None,
+                        "raft": detector.raft,
                         "purpose": "SCIENCE",
                     },
                     update=update,

@@ -90,6 +90,8 @@ class Detector(BaseModel):
     offset_x, offset_y
         Position of the detector's centre in the focal plane, pixels from the
         boresight.
+    raft
+        Name of the raft that it is mounted in; None in a camera without rafts.
     """
 
     model_config = _FROZEN
@@ -101,6 +103,7 @@ class Detector(BaseModel):
     amplifiers: tuple[Amplifier, ...]
     offset_x: float = 0.0
     offset_y: float = 0.0
+    raft: str | None = None
 
 
 class CameraDescription(BaseModel):

@@ -46,6 +46,7 @@ def _amplifiers(detector: int) -> tuple[Amplifier, ...]:
 
 def _detectors() -> tuple[Detector, ...]:
     # A 3 x 3 mosaic, numbered so that detectors 0 and 1 are neighbours: small surveys use only the first ones.
+    # Each column of it is a raft.
     places = [(0, 0), (1, 0), (-1, 0), (0, 1), (1, 1), (-1, 1), (0, -1), (1, -1), (-1, -1)]
     step = SIZE + GAP
     return tuple(
@@ -57,13 +58,14 @@ def _detectors() -> tuple[Detector, ...]:
             amplifiers=_amplifiers(i),
             offset_x=places[i][0] * step,
             offset_y=places[i][1] * step,
+            raft=f"R{places[i][0] + 1}",
         )
         for i in range(DETECTORS)
     )
 
 
 class SimCam(SkydeskInstrument):
-    """Nine detectors of 1024² pixels of 0.2 arcsec with four amplifiers each; filters u to y.
+    """Nine detectors of 1024² pixels of 0.2 arcsec with four amplifiers each, in three rafts; filters u to y.
 
     Its focal plane has a third-order radial distortion that the starting WCS
     does not know.

@@ -48,6 +48,8 @@ class ImageFacts:
         Unit of the pixels.
     wavelengths_nm
         What the camera's description says about the band; None if it says nothing.
+    observation_type
+        What a raw was taken for: science, bias, dark, flat; None for other images.
     """
 
     dataset_id: str
@@ -67,6 +69,7 @@ class ImageFacts:
     unit: str | None
     program: str | None = None
     wavelengths_nm: tuple[float, float] | None = None
+    observation_type: str | None = None
 
 
 def _corners_of(projection: Any, bbox: Any) -> tuple[Any, float]:
@@ -236,6 +239,7 @@ def _facts_of(reader: _Reader, ref: DatasetRef, seeing_arcsec: Mapping[tuple[int
         unit=unit,
         program=None if moment is None else known_name(moment.science_program),
         wavelengths_nm=None if camera is None else camera.wavelengths_nm.get(band or ""),
+        observation_type=getattr(moment, "observation_type", None),
     )
 
 

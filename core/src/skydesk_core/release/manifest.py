@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,8 @@ class Manifest:
         Hash of ``checksums.json``, which holds the hash of every other file.
     mocs, hips, alerts
         Coverage maps, HiPS and alert packets; releases made without them, or before there were any, have none.
+    rafts
+        Detectors with images by the name of their raft; none for cameras without rafts.
     """
 
     name: str
@@ -162,6 +164,7 @@ class Manifest:
     mocs: tuple[MocEntry, ...] = ()
     hips: tuple[HipsEntry, ...] = ()
     alerts: AlertsEntry | None = None
+    rafts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     format: int = FORMAT
 
     def write(self, path: Path) -> None:
@@ -216,6 +219,7 @@ def _from_tree(tree: dict[str, Any], path: Path) -> Manifest:
                 for h in tree.get("hips", ())
             ),
             alerts=None if tree.get("alerts") is None else AlertsEntry(**tree["alerts"]),
+            rafts={name: tuple(detectors) for name, detectors in tree.get("rafts", {}).items()},
         )
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: the manifest lacks or misforms an entry: {error}") from error

@@ -107,7 +107,8 @@ def _sky_columns(fact: ImageFacts) -> dict[str, Any]:
 
 
 def _spectral_columns(fact: ImageFacts) -> dict[str, Any]:
-    limits = None if fact.dataset_type in _DARK_TYPES else find_wavelengths_m(fact.band, fact.wavelengths_nm)
+    dark = fact.dataset_type in _DARK_TYPES or fact.observation_type in _DARK_TYPES
+    limits = None if dark else find_wavelengths_m(fact.band, fact.wavelengths_nm)
     if limits is None:
         return {}
     low, high = limits
@@ -124,6 +125,11 @@ def _observation_name(fact: ImageFacts) -> str:
     # A calibration: its identifier tells it from those before and after it.
     parts = [data_id.get("instrument"), fact.dataset_type, data_id.get("detector"), fact.physical_filter]
     return "-".join(str(p) for p in (*parts, fact.dataset_id[-8:]) if p is not None)
+
+
+def _purpose(fact: ImageFacts) -> str:
+    """Return what a calibration exposure was taken for, as it stands in the title."""
+    return "" if fact.observation_type in (None, "science") else f" ({fact.observation_type})"
 
 
 def make_obscore(
@@ -168,7 +174,7 @@ def make_obscore(
             {
                 "dataproduct_type": "image",
                 "dataproduct_subtype": f"lsst.{fact.dataset_type}",
-                "obs_title": f"{fact.dataset_type} {name}",
+                "obs_title": f"{fact.dataset_type} {name}{_purpose(fact)}",
                 "facility_name": facility,
                 "calib_level": level,
                 "target_name": fact.target,

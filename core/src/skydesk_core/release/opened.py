@@ -137,7 +137,7 @@ class Release:
 
 
 def build_dataset_pyramid(
-    butler: Butler, ref: DatasetRef, folder: Path, release: str | None = None
+    butler: Butler, ref: DatasetRef, folder: Path, release: str | None = None, box: Any = None
 ) -> Pyramid:
     """Build the pyramid of one Butler dataset with its identity in ``meta.json``.
 
@@ -151,16 +151,21 @@ def build_dataset_pyramid(
         Where the pyramid goes.
     release
         Name of the release it belongs to.
+    box
+        Only these pixels of it, an ``lsst.images.Box`` in its own frame; ``meta.json`` then says ``cutout``.
 
     Raises
     ------
     DataError
         If the dataset is not an image.
     """
-    image = butler.get(ref)
+    image = butler.get(ref, parameters=None if box is None else {"bbox": box})
     if not (hasattr(image, "image") or hasattr(image, "array")):
         raise DataError(f"dataset {ref.id} ({ref.datasetType.name}) is not an image")
-    return build_pyramid(image, folder, *_identify(ref, release))
+    identity, band = _identify(ref, release)
+    if box is not None:
+        identity["cutout"] = [box.x.start, box.y.start, box.x.stop - 1, box.y.stop - 1]
+    return build_pyramid(image, folder, identity, band)
 
 
 def build_dataset_overview(

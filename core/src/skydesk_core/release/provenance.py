@@ -22,6 +22,7 @@ __all__ = [
     "ImageInput",
     "Provenance",
     "describe_provenance",
+    "find_raws",
     "known_name",
     "make_provenance_table",
     "trace_provenance",
@@ -47,7 +48,7 @@ class ImageInput:
     input_id: str
     input_type: str
     role: str
-    """``science``, ``template`` or ``calibration``."""
+    """``science``, ``template``, ``calibration``, or ``exposure`` of a calibration."""
 
 
 @dataclass(frozen=True)
@@ -204,9 +205,11 @@ def known_name(name: str | None) -> str | None:
     return None if name in ("", "unknown", "UNKNOWN") else name
 
 
-def _role(output: str, above: DatasetRef) -> str:
+def _role(output: str, above: DatasetRef, *, of_calibration: bool) -> str:
     if above.datasetType.isCalibration():
         return "calibration"
+    if of_calibration:
+        return "exposure"
     if output == "difference_image" and above.datasetType.name.endswith(_COADD_SUFFIX):
         return "template"
     return "science"
@@ -249,7 +252,13 @@ def trace_provenance(
     for ref in images:
         name, above = ref.datasetType.name, tracer.ancestors(ref)
         inputs += [
-            ImageInput(str(ref.id), name, str(i), r.datasetType.name, _role(name, r))
+            ImageInput(
+                str(ref.id),
+                name,
+                str(i),
+                r.datasetType.name,
+                _role(name, r, of_calibration=ref.datasetType.isCalibration()),
+            )
             for i, r in above.items()
             if tracer.is_listed(r)
         ]
@@ -257,6 +266,28 @@ def trace_provenance(
             facts = (_exposure_facts(butler, r) for r in above.values())
             exposures[str(ref.id)] = tuple(f for f in facts if f is not None)
     return Provenance(tuple(sorted(inputs, key=lambda i: (i.dataset_id, i.input_id))), exposures)
+
+
+def find_raws(butler: Butler, refs: Iterable[DatasetRef]) -> set[UUID]:
+    """Find the raws that went into images, directly or through what is between, as the files record it.
+
+    Parameters
+    ----------
+    butler
+        Repository that holds the images and what they were made of.
+    refs
+        The images, for example calibrations.
+
+    Returns
+    -------
+    set of uuid.UUID
+        Identifiers of the raws.
+    """
+    refs = list(refs)
+    tracer = _Tracer(butler, refs)
+    return {
+        i for ref in refs for i, above in tracer.ancestors(ref).items() if above.datasetType.name == "raw"
+    }
 
 
 def _text(name: str, size: str, description: str, *, indexed: bool = False) -> ColumnInfo:
@@ -283,7 +314,11 @@ def describe_provenance() -> TableInfo:
             _text("dataset_type", "64*", "Butler dataset type of the image"),
             _text("input_id", "36", "Butler identifier (UUID) of what went into it", indexed=True),
             _text("input_type", "64*", "Butler dataset type of what went into it"),
-            _text("role", "16*", "What it was used for: science, template or calibration"),
+            _text(
+                "role",
+                "16*",
+                "What it was used for: science, template, calibration, or exposure that a calibration was made of",
+            ),
         ),
         primary_key=("dataset_id", "input_id"),
         indexes=(("input_id",),),

@@ -17,7 +17,7 @@ from skydesk_core.release.alerts_stamps import StampImages
 from skydesk_core.release.manifest import check_release_name
 from skydesk_core.release.obscore import IMAGE_TYPES
 from skydesk_core.release.opened import Release
-from skydesk_core.release.provenance import trace_provenance
+from skydesk_core.release.provenance import find_raws, trace_provenance
 from skydesk_core.release.sdm import clear_absent_keys, from_numpy, make_mpcorb
 from skydesk_core.release.writer import Progress, ReleaseBuilder
 
@@ -157,7 +157,7 @@ def _record(ref: DatasetRef, element: str) -> Any:
     return ref.dataId.records[element]
 
 
-def _select(source: _Source) -> tuple[dict[str, list[DatasetRef]], list[Any]]:
+def _select(source: _Source, settings: PublishConfig) -> tuple[dict[str, list[DatasetRef]], list[Any]]:
     """Choose the datasets to transfer and the certifications to repeat."""
     refs: dict[str, list[DatasetRef]] = {}
     associations: list[Any] = []
@@ -172,12 +172,17 @@ def _select(source: _Source) -> tuple[dict[str, list[DatasetRef]], list[Any]]:
             refs[name] = source.query(name)
     if "raw" in refs:
         attempted = source.attempted_exposures()
-        # Calibration exposures are no part of a release, and of the others those that were reduced, solved or not.
+        frames = [a.ref for a in associations] if settings.calibration_exposures else []
+        wanted = find_raws(source.butler, frames)
+        # Of the science exposures those that were reduced, solved or not; calibration exposures only when asked for.
         refs["raw"] = [
             r
             for r in refs["raw"]
-            if _record(r, "exposure").observation_type == "science"
-            and (not attempted or r.dataId["exposure"] in attempted)
+            if r.id in wanted
+            or (
+                _record(r, "exposure").observation_type == "science"
+                and (not attempted or r.dataId["exposure"] in attempted)
+            )
         ]
     return {name: found for name, found in refs.items() if found}, associations
 
@@ -314,7 +319,8 @@ def publish(
         raise UsageError(f"release {name!r} exists already; remove it first or choose another name")
     with open_repo(place) as butler:
         source = _Source(butler, collection)
-        refs, associations = _select(source)
+        settings = settings or PublishConfig()
+        refs, associations = _select(source, settings)
         if not any(
             kind in refs for kind in (*IMAGE_TYPES, *(t for types in TABLE_TYPES.values() for t in types))
         ):
@@ -323,7 +329,7 @@ def publish(
         try:
             with ReleaseBuilder(target, name, title or f"{name}: {collection}", bands, progress) as builder:
                 chain = _fill(builder, source, refs, associations, collection, facility, instrument)
-                _add_products(builder, source, refs, settings or PublishConfig())
+                _add_products(builder, source, refs, settings)
                 return builder.finish(chain, skymap, instrument, access_groups)
         except Exception as error:
             if _is_disk_full(error):

@@ -401,6 +401,7 @@ def make_synthetic_release(
     visits: int = 20,
     seed: int = 20261120,
     products: bool = False,
+    detectors: int = 1,
 ) -> Release:
     """Make a small release without the pipelines.
 
@@ -416,6 +417,8 @@ def make_synthetic_release(
         Seed of everything random; equal arguments give equal tables.
     products
         Whether HiPS and alerts are made too, which takes a few seconds.
+    detectors
+        How many detectors have visit images; tables have rows of the first.
 
     Returns
     -------
@@ -424,7 +427,7 @@ def make_synthetic_release(
     """
     scene = make_scene(objects, visits, seed)
     with ReleaseBuilder(Path(path), name, "Synthetic release for tests", BANDS) as builder:
-        with SyntheticRepo(builder.butler_path, scene.visits) as repo:
+        with SyntheticRepo(builder.butler_path, scene.visits, detectors) as repo:
             refs = repo.put_images(scene, scene.visits[:_VISITS_WITH_IMAGES], _SKY_NJY, seed)
             tables = SceneTables(scene, repo, seed)
             dia_sources = tables.dia_source()

@@ -101,14 +101,15 @@ class SyntheticVisit:
         )
 
 
-def _detector_wcs() -> WCS:
-    """Make a TAN-SIP WCS, so that readers meet a distorted image."""
+def _detector_wcs(number: int = 0) -> WCS:
+    """Make a TAN-SIP WCS of a detector, so that readers meet a distorted image."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
     wcs.wcs.cunit = ["deg", "deg"]
     wcs.wcs.radesys = "ICRS"
     wcs.wcs.crval = list(CENTER)
-    wcs.wcs.crpix = [_SIZE / 2 + 0.5, _SIZE / 2 + 0.5]
+    offset = SimCam.describe().detector(number).offset_x
+    wcs.wcs.crpix = [_SIZE / 2 + 0.5 - offset, _SIZE / 2 + 0.5]
     turn = np.radians(12.0)
     step = _SCALE_ARCSEC / 3600
     wcs.wcs.cd = step * np.array([[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -187,11 +188,14 @@ class SyntheticRepo:
         Folder of the new repository.
     visits
         Visits to register.
+    detectors
+        How many detectors of the camera have visit images.
     """
 
     collection = _COLLECTION
 
-    def __init__(self, root: Path, visits: Sequence[SyntheticVisit]) -> None:
+    def __init__(self, root: Path, visits: Sequence[SyntheticVisit], detectors: int = 1) -> None:
+        self._detectors = detectors
         self.skymap = make_skymap(SKYMAP, *CENTER, _SCALE_ARCSEC, (2, 2), (500, 500), border=30)
         self._detector_wcs = _detector_wcs()
         self._psf_sigma = SEEING_ARCSEC / _SCALE_ARCSEC / 2.355
@@ -257,9 +261,10 @@ class SyntheticRepo:
             registry.insertDimensionData(
                 "visit_system_membership", {**same, "visit": v.id, "visit_system": 0}
             )
-            registry.insertDimensionData(
-                "visit_detector_region", {**same, "visit": v.id, "detector": 0, "region": region}
-            )
+            for number in range(self._detectors):
+                registry.insertDimensionData(
+                    "visit_detector_region", {**same, "visit": v.id, "detector": number, "region": region}
+                )
 
     def find_patches(self, ra: Any, dec: Any) -> NDArray[np.int64]:
         """Return the patch of each position."""
@@ -328,6 +333,10 @@ class SyntheticRepo:
             inputs = [done[v.id] for v in visits if v.band == band]
             coadds.append(self._put(image, name, data_id, inputs))
         refs = [*raws.values(), *calibrations.values(), *done.values(), *coadds]
+        for number in range(1, self._detectors):
+            for v in visits:
+                image = self._visit_image(scene, v, scene.flux_at(v), sky_njy[v.band], False, rng, number)
+                refs.append(self._put(image, "visit_image", {**self._data_id(v), "detector": number}, []))
         for v, image in zip(visits, differences, strict=True):
             inputs = [done[v.id], *([coadds[2]] if v.band == "r" else [])]
             refs.append(self._put(image, "difference_image", self._data_id(v), inputs))
@@ -391,12 +400,20 @@ class SyntheticRepo:
         return {"image": masked.image, "variance": masked.variance, "mask": masked.mask}
 
     def _visit_image(
-        self, scene: Scene, visit: SyntheticVisit, flux: Any, sky: float, difference: bool, rng: Any
+        self,
+        scene: Scene,
+        visit: SyntheticVisit,
+        flux: Any,
+        sky: float,
+        difference: bool,
+        rng: Any,
+        number: int = 0,
     ) -> Any:
         box = Box.factory[0:_SIZE, 0:_SIZE]
-        frame = DetectorFrame(instrument="SimCam", detector=0, visit=visit.id, bbox=box)
-        projection = SkyProjection.from_fits_wcs(self._detector_wcs, frame, pixel_bounds=box)
-        x, y = self.detector_pixels(scene.ra, scene.dec)
+        frame = DetectorFrame(instrument="SimCam", detector=number, visit=visit.id, bbox=box)
+        wcs = _detector_wcs(number)
+        projection = SkyProjection.from_fits_wcs(wcs, frame, pixel_bounds=box)
+        x, y = wcs.all_world2pix(scene.ra, scene.dec, 0, quiet=True)
         planes = self._planes(_render(box.shape, x, y, flux, self._psf_sigma), sky, rng, projection, box)
         span = visit.timespan
         info = ObservationInfo.makeObservationInfo(
@@ -415,7 +432,7 @@ class SyntheticRepo:
             mask=planes["mask"],
             obs_info=info,
             psf=GaussianPointSpreadFunction(self._psf_sigma, bounds=box, stamp_size=25),
-            detector=make_detector(box, visit.id),
+            detector=make_detector(box, visit.id, number),
             band=visit.band,
         )
 

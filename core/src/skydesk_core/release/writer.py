@@ -143,6 +143,7 @@ class ReleaseBuilder:
         self._center: tuple[float, float] | None = None
         self._hips: tuple[HipsEntry, ...] = ()
         self._alerts: AlertsEntry | None = None
+        self._rafts: dict[str, tuple[int, ...]] = {}
         self._lock: Any = None
         self._catalogs: CatalogWriter | None = None
 
@@ -242,6 +243,7 @@ class ReleaseBuilder:
         """
         self.report("observation catalog", 0.55)
         self._facts = collect_image_facts(butler, refs, self._seeing, provenance)
+        self._rafts = _find_rafts(refs)
         rows = make_obscore(self.name, self._facts, facility, instrument)
         self.catalogs.add(load_obscore(), rows)
         if provenance is not None and provenance.inputs:
@@ -363,6 +365,7 @@ class ReleaseBuilder:
             mocs=self._mocs,
             hips=self._hips,
             alerts=self._alerts,
+            rafts=self._rafts,
         )
         manifest.write(self.folder / "manifest.json")
         _make_readable(self.folder)
@@ -390,6 +393,16 @@ class ReleaseBuilder:
         made = [self.folder / "pyramids", self.folder / "overviews"]
         kept = [p for p in paths if not any(p.is_relative_to(folder) for folder in made)]
         return {str(p.relative_to(self.folder)): hash_file(p) for p in kept}
+
+
+def _find_rafts(refs: Sequence[DatasetRef]) -> dict[str, tuple[int, ...]]:
+    """Return the detectors of some images by the name of their raft."""
+    found: dict[str, set[int]] = {}
+    for ref in refs:
+        record = ref.dataId.records["detector"] if "detector" in ref.dataId else None
+        if record is not None and record.raft:
+            found.setdefault(record.raft, set()).add(int(record.id))
+    return {name: tuple(sorted(found[name])) for name in sorted(found)}
 
 
 def _software() -> Mapping[str, str]:

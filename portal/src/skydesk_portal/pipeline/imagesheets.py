@@ -15,7 +15,7 @@ from skydesk_portal.exceptions import UsageError
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
-__all__ = ["measure_stamp", "read_amplifiers", "read_header"]
+__all__ = ["measure_stamp", "read_header", "read_readouts"]
 
 _MOST_CARDS = 20_000
 
@@ -55,8 +55,8 @@ def read_header(path: str | Path) -> list[dict[str, Any]]:
     return parts
 
 
-def read_amplifiers(butler: Butler, dataset_id: UUID) -> dict[str, tuple[int, ...]]:
-    """Return the readout channels of an image's detector.
+def read_readouts(butler: Butler, dataset_id: UUID) -> dict[str, dict[str, Any]]:
+    """Return the parts of an image's detector that are read out together, with their places in the camera.
 
     Parameters
     ----------
@@ -68,8 +68,10 @@ def read_amplifiers(butler: Butler, dataset_id: UUID) -> dict[str, tuple[int, ..
     Returns
     -------
     dict
-        Name to first column and row, last column and row (both included) in 0-based array pixels: those of the raw
-        file for raws, those of the assembled detector for others; empty where the camera is not known.
+        By name of the amplifier, and ``NAME overscan`` for its overscan in a raw file: ``box``, first column and row,
+        last column and row (both included) in pixels of the image's own frame; ``raw``, the pixel of the raw file
+        that the first of them is (0-based); ``focal``, the middle of the first in the focal plane, pixels from the
+        boresight along the detector's axes, None in the overscan. Empty where the camera is not known.
     """
     ref = butler.get_dataset(dataset_id)
     data_id = {} if ref is None else dict(ref.dataId.required)
@@ -82,12 +84,26 @@ def read_amplifiers(butler: Butler, dataset_id: UUID) -> dict[str, tuple[int, ..
     if not cameras:
         return {}
     camera = butler.get(cameras[0])
-    found = next((d for d in camera.detectors if d.id == data_id["detector"]), None)
-    if found is None:
+    detector = next((d for d in camera.detectors if d.id == data_id["detector"]), None)
+    if detector is None:
         return {}
+    height, width = detector.bbox.shape
     raw = ref.datasetType.name == "raw"
-    boxes = {a.name: a.raw_bbox if raw else a.bbox for a in found.amplifiers}
-    return {name: (b.x0, b.y0, b.x1 - 1, b.y1 - 1) for name, b in boxes.items()}
+    found: dict[str, dict[str, Any]] = {}
+
+    def add(name: str, box: Any, in_raw: Any, focal: list[float] | None) -> None:
+        corners = [box.x0, box.y0, box.x1 - 1, box.y1 - 1]
+        found[name] = {"box": corners, "raw": [in_raw.x0, in_raw.y0], "focal": focal}
+
+    for part in detector.amplifiers:
+        focal = [
+            part.bbox.x0 - detector.bbox.x0 - (width - 1) / 2 + detector.offset_x,
+            part.bbox.y0 - detector.bbox.y0 - (height - 1) / 2 + detector.offset_y,
+        ]
+        add(part.name, part.raw_bbox if raw else part.bbox, part.raw_bbox, focal)
+        if raw and part.overscan_bbox is not None:
+            add(f"{part.name} overscan", part.overscan_bbox, part.overscan_bbox, None)
+    return found
 
 
 def measure_stamp(stamp: NDArray[np.float64]) -> dict[str, float]:

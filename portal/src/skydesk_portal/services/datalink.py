@@ -217,6 +217,7 @@ class DatalinkService:
             query = (
                 f"SELECT p.{own} AS own, p.{other} AS other, p.{kind} AS kind, p.role, o.obs_title "
                 f"FROM {release}.Provenance AS p LEFT OUTER JOIN ivoa.ObsCore AS o ON o.dataset_id = p.{other} "
+                f"AND o.obs_collection = {adql_text(release)} "
                 f"WHERE p.{own} IN ({names}) ORDER BY p.{kind}, o.obs_title"
             )
             for row in self._tap.run_query(identity, query, 100_000).table.to_pylist():
@@ -343,7 +344,7 @@ class DatalinkService:
 
     def _page_links(self, text: str, facts: DatasetFacts, row: dict[str, Any] | None) -> list[Link]:
         page = None
-        if row is not None and row["s_region"] is not None:
+        if row is not None:
             page = f"/portal/app/images?release={quote(facts.id.release)}&id={facts.id.uuid}"
         return link_pages(text, self._url, page, "The image in the portal")
 

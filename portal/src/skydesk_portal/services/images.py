@@ -22,9 +22,11 @@ from skydesk_portal.models.tables import Catalog, TableInfo
 from skydesk_portal.pipeline.errors import core_errors
 from skydesk_portal.pipeline.fitsfiles import find_sky
 from skydesk_portal.pipeline.pixels import load_middleware
-from skydesk_portal.pipeline.sky import evaluate_wcs, invert_wcs, project
+from skydesk_portal.pipeline.sky import evaluate_wcs, invert_wcs
 from skydesk_portal.services.fitsfiles import OWN_IMAGES, FitsFiles
 from skydesk_portal.services.focalplanes import FocalPlane, Member, parse_visit_id
+from skydesk_portal.services.imagecutouts import ImageCutouts, parse_cutout_id
+from skydesk_portal.services.imagerows import ImageRow, parse_outline
 
 if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from skydesk_portal.services.fitsaddresses import FitsAddresses
     from skydesk_portal.services.tap import QueryResult
 
-__all__ = ["ID_COLUMNS", "ImageRow", "ImageService", "Tile", "contains_position", "pack_points"]
+__all__ = ["ID_COLUMNS", "ImageService", "Tile", "pack_points"]
 
 ID_COLUMNS = {
     "Object": "objectId",
@@ -77,82 +79,12 @@ class QuerySource(Protocol):
 
 
 @dataclass(frozen=True)
-class ImageRow:
-    """One image as ObsCore lists it.
-
-    Parameters
-    ----------
-    dataset_id, dataset_type, title
-        Identity and the words for people.
-    band
-        Band, empty without one.
-    visit, detector, tract, patch
-        Parts of the data ID, `None` where they do not apply.
-    ra_deg, dec_deg
-        Centre, ICRS degrees.
-    outline
-        Corners, ICRS degrees, shape (n, 2).
-    mjd_start
-        Start of the exposure, MJD TAI; `None` for coadds.
-    """
-
-    dataset_id: str
-    dataset_type: str
-    title: str
-    band: str
-    visit: int | None
-    detector: int | None
-    tract: int | None
-    patch: int | None
-    ra_deg: float | None
-    dec_deg: float | None
-    outline: tuple[tuple[float, float], ...]
-    mjd_start: float | None
-
-
-@dataclass(frozen=True)
 class Tile:
     """One tile ready to be sent."""
 
     content: bytes
     encoding: str | None
     etag: str
-
-
-def _parse_outline(region: str | None) -> tuple[tuple[float, float], ...]:
-    if not region:
-        return ()
-    numbers = [float(word) for word in region.split()[1:] if word[:1] in "+-.0123456789"]
-    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
-
-
-def contains_position(row: ImageRow, ra_deg: float, dec_deg: float) -> bool:
-    """Tell whether a position lies inside the outline of an image.
-
-    Parameters
-    ----------
-    row
-        The image; its outline is a convex or concave polygon much smaller than
-        a hemisphere.
-    ra_deg, dec_deg
-        ICRS position in degrees.
-
-    Returns
-    -------
-    bool
-        `True` inside; images without an outline contain nothing.
-    """
-    if len(row.outline) < 3:
-        return False
-    corners = np.array(row.outline)
-    if np.hypot((corners[0, 0] - ra_deg + 180) % 360 - 180, corners[0, 1] - dec_deg) > 60:
-        return False
-    x, y = project(corners[:, 0], corners[:, 1], (ra_deg, dec_deg))
-    nx, ny = np.roll(x, -1), np.roll(y, -1)
-    crosses = (y > 0) != (ny > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        at = x + (0 - y) * (nx - x) / (ny - y)
-    return bool(np.count_nonzero(crosses & (at > 0)) % 2)
 
 
 @contextmanager
@@ -193,6 +125,7 @@ class ImageService:
         self._queries = queries
         self._cache = cache
         self.files = FitsFiles(cache.parent / "fitsfiles", files, addresses=addresses)
+        self.cutouts = ImageCutouts(cache.parent / "cutouts")
         self._planes: dict[tuple[str, str, str], FocalPlane] = {}
         self._extremes: dict[Path, tuple[float, float]] = {}
         self._open: OrderedDict[tuple[str, str], Pyramid] = OrderedDict()
@@ -242,9 +175,7 @@ class ImageService:
         if key not in self._rows:
             adql = (
                 "SELECT dataset_id, dataset_type, obs_title, lsst_band, lsst_visit, lsst_detector, lsst_tract, lsst_patch, "
-                f"s_ra, s_dec, s_region, t_min FROM ivoa.ObsCore WHERE obs_collection = '{_quote(release)}' "
-                # Calibrations have no place on the sky.
-                "AND s_region IS NOT NULL"
+                f"s_ra, s_dec, s_region, t_min FROM ivoa.ObsCore WHERE obs_collection = '{_quote(release)}'"
             )
             found = self._queries.run_query(identity, adql, maxrec=_MAX_SOURCES).table.to_pylist()
             rows = [
@@ -259,7 +190,7 @@ class ImageService:
                     patch=r["lsst_patch"],
                     ra_deg=r["s_ra"],
                     dec_deg=r["s_dec"],
-                    outline=_parse_outline(r["s_region"]),
+                    outline=parse_outline(r["s_region"]),
                     mjd_start=r["t_min"],
                 )
                 for r in found
@@ -278,14 +209,14 @@ class ImageService:
         return self._rows[key]
 
     def get_pyramid(self, identity: Identity, release: str, dataset_id: str) -> Pyramid:
-        """Open the pyramid of an image; the first look at a visit image builds it.
+        """Open the pyramid of an image or of a cut-out; the first look at a visit image or a cut-out builds it.
 
         Parameters
         ----------
         identity
             The caller.
         release, dataset_id
-            Release and Butler identifier (UUID).
+            Release and Butler identifier (UUID), or the name of a cut-out.
 
         Returns
         -------
@@ -301,8 +232,9 @@ class ImageService:
         """
         if release == OWN_IMAGES:
             return self.files.get_pyramid(identity, dataset_id)
+        cutout = parse_cutout_id(dataset_id)
         try:
-            key = (release, str(UUID(dataset_id)))
+            key = (release, dataset_id if cutout else str(UUID(dataset_id)))
         except ValueError as error:
             raise UsageError(f"{dataset_id!r} is not a dataset identifier (UUID)") from error
         opened = self.get_release(identity, release)
@@ -310,7 +242,10 @@ class ImageService:
             if found := self._open.get(key):
                 self._open.move_to_end(key)
                 return found
-        pyramid = opened.find_pyramid(key[1]) or self._build(opened, key[1])
+        if cutout:
+            pyramid = self.cutouts.get_pyramid(opened, cutout)
+        else:
+            pyramid = opened.find_pyramid(key[1]) or self._build(opened, key[1])
         with self._guard:
             self._open[key] = pyramid
             while len(self._open) > _OPEN_PYRAMIDS:
@@ -391,7 +326,8 @@ class ImageService:
             "dataset_id": dataset_id,
             "dataset_type": dataset_type,
             "title": pyramid.meta.get("title")
-            or f"{dataset_type} {' '.join(f'{k} {v}' for k, v in data_id.items())}",
+            or f"{dataset_type} {' '.join(f'{k} {v}' for k, v in data_id.items())}"
+            + (", cut-out" if pyramid.meta.get("cutout") else ""),
             "data_id": data_id,
             "shape": list(pyramid.shape),
             "xy0": list(pyramid.xy0),

@@ -1,4 +1,4 @@
-"""What belongs to an image besides its pixels: header, provenance, PSF, amplifiers, a part of it as a file."""
+"""What belongs to an image besides its pixels: header, provenance, PSF, readouts, a part of it as a file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from skydesk_portal.models.cutouts import CutoutDetail
 from skydesk_portal.models.datasets import DatasetId
 from skydesk_portal.pipeline.fitsfiles import cut_part
 from skydesk_portal.pipeline.imagefile import NoOverlapError, common_box, make_box
-from skydesk_portal.pipeline.imagesheets import measure_stamp, read_amplifiers, read_header
+from skydesk_portal.pipeline.imagesheets import measure_stamp, read_header, read_readouts
 from skydesk_portal.pipeline.pixels import PixelStore
 from skydesk_portal.pipeline.stamps import Stamp, format_fits
 from skydesk_portal.services.fitsfiles import OWN_IMAGES
 from skydesk_portal.services.focalplanes import parse_visit_id
-from skydesk_portal.services.images import ImageRow, ImageService, contains_position
+from skydesk_portal.services.imagecutouts import parse_cutout_id, whole_image
+from skydesk_portal.services.imagerows import ImageRow, contains_position
+from skydesk_portal.services.images import ImageService
 
 if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
+    from skydesk_portal.pipeline.imagefile import ImageHandle
 
 __all__ = ["ImageSheets"]
 
@@ -33,9 +36,15 @@ def _uuid(dataset_id: str) -> UUID:
     if parse_visit_id(dataset_id):
         raise UsageError("this is the focal plane of a visit: choose one of its detectors for that")
     try:
-        return UUID(dataset_id)
+        return UUID(whole_image(dataset_id))
     except ValueError as error:
         raise UsageError(f"{dataset_id[:80]!r} is not a dataset identifier (UUID)") from error
+
+
+def _origin(handle: ImageHandle, dataset_id: str) -> tuple[int, int]:
+    """Return the pixel of the image's own frame that is the first of what is shown of it."""
+    cutout = parse_cutout_id(dataset_id)
+    return cutout.box[:2] if cutout else (handle.bbox.x.start, handle.bbox.y.start)
 
 
 class ImageSheets:
@@ -97,7 +106,7 @@ class ImageSheets:
             rows = queries.run_query(
                 identity,
                 f"SELECT p.{other} AS other, p.{kind} AS kind, p.role, o.obs_title FROM {release}.Provenance AS p "
-                f"LEFT OUTER JOIN ivoa.ObsCore AS o ON o.dataset_id = p.{other} "
+                f"LEFT OUTER JOIN ivoa.ObsCore AS o ON o.dataset_id = p.{other} AND o.obs_collection = '{release}' "
                 f"WHERE p.{own} = '{uuid}' ORDER BY p.{kind}, o.obs_title",
                 maxrec=_MOST_ROWS,
             ).table.to_pylist()
@@ -140,10 +149,16 @@ class ImageSheets:
         if release == OWN_IMAGES:
             raise NotFoundError("a file of yours has no PSF model")
         handle = self._pixels.get_image(self._images.get_release(identity, release), _uuid(dataset_id))
-        if not (-0.5 <= x <= handle.bbox.x.size - 0.5 and -0.5 <= y <= handle.bbox.y.size - 0.5):
+        x0, y0 = _origin(handle, dataset_id)
+        x, y = x + x0, y + y0
+        inside = handle.bbox
+        if not (
+            inside.x.start - 0.5 <= x <= inside.x.stop - 0.5
+            and inside.y.start - 0.5 <= y <= inside.y.stop - 0.5
+        ):
             raise UsageError("the position lies off the image")
         try:
-            stamp = handle.draw_psf(x + handle.bbox.x.start, y + handle.bbox.y.start)
+            stamp = handle.draw_psf(x, y)
         except NoOverlapError as error:
             raise UsageError("the image has no PSF at this position") from error
         return {
@@ -153,13 +168,13 @@ class ImageSheets:
             "pixel_scale_arcsec": handle.scale_arcsec,
         }
 
-    def get_amplifiers(self, identity: Identity, release: str, dataset_id: str) -> dict[str, tuple[int, ...]]:
-        """Return the readout channels of an image's detector in array pixels, none where they are not known."""
+    def get_readouts(self, identity: Identity, release: str, dataset_id: str) -> dict[str, dict[str, Any]]:
+        """Return the amplifiers of an image's detector, see `read_readouts`; none where they are not known."""
         if release == OWN_IMAGES or parse_visit_id(dataset_id):
             return {}
         opened = self._images.get_release(identity, release)
         with self._pixels.open_butler(opened) as butler:
-            return read_amplifiers(butler, _uuid(dataset_id))
+            return read_readouts(butler, _uuid(dataset_id))
 
     def cut(self, identity: Identity, release: str, dataset_id: str, box: tuple[int, int, int, int]) -> bytes:
         """Cut a box of pixels out of an image, with mask and variance.
@@ -187,7 +202,7 @@ class ImageSheets:
         if release == OWN_IMAGES:
             return cut_part(self._images.files.get_pyramid(identity, dataset_id), box)
         handle = self._pixels.get_image(self._images.get_release(identity, release), _uuid(dataset_id))
-        x0, y0 = handle.bbox.x.start, handle.bbox.y.start
+        x0, y0 = _origin(handle, dataset_id)
         if box[0] > box[2] or box[1] > box[3]:
             raise UsageError("the box to cut out has no pixel")
         wanted = make_box((box[0] + x0, box[2] + x0), (box[1] + y0, box[3] + y0))
@@ -214,6 +229,49 @@ class ImageSheets:
             {"id": r.dataset_id, "type": r.dataset_type, "band": r.band, "visit": r.visit, "title": _title(r)}
             for r in found[:_MOST_IMAGES]
         ]
+
+    def list_epochs(
+        self, identity: Identity, release: str, dataset_type: str, ra_deg: float, dec_deg: float
+    ) -> list[dict[str, Any]]:
+        """List the exposures of one kind that contain a position, in the order of time.
+
+        Returns
+        -------
+        list of dict
+            ``id``, ``band``, ``visit`` and ``mjd``, the start of the exposure (TAI).
+        """
+        rows = [
+            r
+            for r in self._images.list_images(identity, release)
+            if r.dataset_type == dataset_type and r.mjd_start is not None
+        ]
+        found = [r for r in rows if contains_position(r, ra_deg, dec_deg)]
+        found.sort(key=lambda r: (r.mjd_start or 0.0, r.detector or 0))
+        return [
+            {"id": r.dataset_id, "band": r.band, "visit": r.visit, "mjd": r.mjd_start}
+            for r in found[:_MOST_ROWS]
+        ]
+
+    def find_cutout(
+        self,
+        identity: Identity,
+        release: str,
+        dataset_id: str,
+        position: tuple[float, float],
+        side_arcsec: float,
+    ) -> str:
+        """Name the cut-out of an image around a position, see `ImageCutouts.find`.
+
+        Raises
+        ------
+        UsageError
+            If the position lies off the image, or the side is out of range.
+        """
+        opened = self._images.get_release(identity, release)
+        try:
+            return self._images.cutouts.find(opened, str(_uuid(dataset_id)), position, side_arcsec)
+        except NoOverlapError as error:
+            raise UsageError("the position lies off the image") from error
 
 
 def _title(row: ImageRow) -> str:

@@ -13,12 +13,13 @@ from skydesk_portal.models.cutouts import CutoutDetail, PictureStyle
 from skydesk_portal.models.datasets import DatasetId
 from skydesk_portal.models.regions import Region
 from skydesk_portal.pipeline.stamps import Stamp
-from skydesk_portal.services.images import contains_position
+from skydesk_portal.services.imagerows import contains_position
 from skydesk_portal.services.pictures import render_picture
 
 if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
-    from skydesk_portal.services.images import ImageRow, ImageService
+    from skydesk_portal.services.imagerows import ImageRow
+    from skydesk_portal.services.images import ImageService
     from skydesk_portal.services.soda import SodaService
 
 __all__ = ["STAMPS", "draw_stamp", "find_stamps"]

@@ -14,7 +14,8 @@ from skydesk_portal.exceptions import NotFoundError
 if TYPE_CHECKING:
     from skydesk_portal.models.identity import Identity
     from skydesk_portal.pipeline import Pyramid
-    from skydesk_portal.services.images import ImageRow, ImageService
+    from skydesk_portal.services.imagerows import ImageRow
+    from skydesk_portal.services.images import ImageService
 
 __all__ = ["compose_colour", "make_preview"]
 

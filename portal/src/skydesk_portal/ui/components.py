@@ -32,7 +32,8 @@ class SkyImage(JSComponent):
     base = param.String(default=PREFIX, doc="Where the tile routes begin.")
     wanted = param.Dict(
         default={},
-        doc="What to show: release, id, optionally ra and dec in degrees, and a serial number that makes each wish new.",
+        doc="What to show: release, id, optionally ra and dec in degrees, and a serial number that makes each wish new; "
+        "`linked` where a link in the viewer made the wish.",
     )
 
     _bundle = "assets/skyimage.bundle.js"

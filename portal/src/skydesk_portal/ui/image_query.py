@@ -31,6 +31,8 @@ class ImageQuery:
         Dataset type and band.
     visits
         Only images of these visits; none means all.
+    detectors
+        Only images of these detectors, for example those of a raft; none means all.
     detector, tract, patch
         Parts of the data ID.
     begin, end
@@ -55,6 +57,7 @@ class ImageQuery:
     kind: str = ""
     band: str = ""
     visits: tuple[int, ...] = ()
+    detectors: tuple[int, ...] = ()
     detector: int | None = None
     tract: int | None = None
     patch: int | None = None
@@ -76,6 +79,8 @@ def _conditions(query: ImageQuery) -> list[str]:
     ]
     if query.visits:
         found.append(f"lsst_visit IN ({', '.join(str(int(visit)) for visit in query.visits)})")
+    if query.detectors:
+        found.append(f"lsst_detector IN ({', '.join(str(int(number)) for number in query.detectors)})")
     numbers = {"detector": query.detector, "tract": query.tract, "patch": query.patch}
     found += [f"lsst_{name} = {int(value)}" for name, value in numbers.items() if value is not None]
     place = parse_position(query.position) if query.position.strip() else None

@@ -64,10 +64,10 @@ def _add_sheets(router: APIRouter, sheets: ImageSheets) -> None:
         who = _identity(request)
         return _kept(await run_in_threadpool(sheets.get_provenance, who, release, dataset_id))
 
-    @router.get("/tiles/{release}/{dataset_id}/amplifiers")
-    async def read_amplifiers(request: Request, release: str, dataset_id: str) -> JSONResponse:
+    @router.get("/tiles/{release}/{dataset_id}/readouts")
+    async def read_readouts(request: Request, release: str, dataset_id: str) -> JSONResponse:
         who = _identity(request)
-        return _kept(await run_in_threadpool(sheets.get_amplifiers, who, release, dataset_id))
+        return _kept(await run_in_threadpool(sheets.get_readouts, who, release, dataset_id))
 
     @router.get("/tiles/{release}/{dataset_id}/psf")
     async def read_psf(request: Request, release: str, dataset_id: str, x: float, y: float) -> JSONResponse:
@@ -85,6 +85,19 @@ def _add_sheets(router: APIRouter, sheets: ImageSheets) -> None:
             "Content-Disposition": f'attachment; filename="cutout-{dataset_id[:40]}.fits"',
         }
         return Response(content, media_type="application/fits", headers=headers)
+
+    @router.get("/tiles/{release}/{dataset_id}/cutout")
+    async def find_cutout(
+        request: Request, release: str, dataset_id: str, ra: float, dec: float, side: float
+    ) -> JSONResponse:
+        who = _identity(request)
+        found = await run_in_threadpool(sheets.find_cutout, who, release, dataset_id, (ra, dec), side)
+        return _kept({"id": found})
+
+    @router.get("/epochs/{release}")
+    async def list_epochs(request: Request, release: str, kind: str, ra: float, dec: float) -> JSONResponse:
+        who = _identity(request)
+        return _kept(await run_in_threadpool(sheets.list_epochs, who, release, kind, ra, dec))
 
     @router.get("/overlapping/{release}")
     async def list_overlapping(request: Request, release: str, ra: float, dec: float) -> JSONResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -46,6 +47,7 @@ class _Page:
         )
         self.kind = pn.widgets.Select(name="Kind", width=170)
         self.band = pn.widgets.Select(name="Band", width=90)
+        self.raft = pn.widgets.Select(name="Raft", width=90, visible=False)
         self.texts = {
             name: pn.widgets.TextInput(name=label, value=query.get(name, ""), placeholder=hint, width=width)
             for name, label, hint, width in (
@@ -88,7 +90,7 @@ class _Page:
             visible=False,
         )
         self.offer()
-        for widget, key in ((self.kind, "kind"), (self.band, "band")):
+        for widget, key in ((self.kind, "kind"), (self.band, "band"), (self.raft, "raft")):
             if query.get(key) in widget.values:
                 widget.value = query[key]
         self.release.param.watch(lambda _e: self.offer(), "value")
@@ -104,6 +106,13 @@ class _Page:
             (self.band, sorted({r["lsst_band"] for r in rows if r["lsst_band"]}, key=band_order)),
         ):
             widget.options = {"all": "", **{name: name for name in found}}
+        rafts = self.rafts()
+        self.raft.param.update(options={"all": "", **{name: name for name in rafts}}, visible=bool(rafts))
+
+    def rafts(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the detectors of the chosen release by the name of their raft."""
+        release = self.services.images.get_release(self.request.identity, self.release.value)
+        return release.manifest.rafts
 
     def form(self) -> ImageQuery:
         """Return what the form holds."""
@@ -125,6 +134,8 @@ class _Page:
                     raise UsageError(f"{widget.name}: {text[:40]!r} is not a number") from error
             else:
                 values[name] = text
+        if self.raft.value:
+            values["detectors"] = self.rafts()[self.raft.value]
         return ImageQuery(self.release.value, self.kind.value, self.band.value, **values)
 
     async def on_search(self, _event: Any = None) -> None:
@@ -162,7 +173,8 @@ class _Page:
         self.cutouts.visible = bool(self.texts["position"].value.strip())
         self.table.show(self.result.table, self.result.columns, f"Images of release {self.release.value}")
         if pn.state.location:
-            fields = {"release": self.release.value, "kind": self.kind.value, "band": self.band.value}
+            chosen = {"release": self.release, "kind": self.kind, "band": self.band, "raft": self.raft}
+            fields = {name: widget.value for name, widget in chosen.items()}
             fields |= {name: widget.value.strip() for name, widget in self.texts.items()}
             pn.state.location.search = f"?{urlencode({k: v for k, v in fields.items() if v} | {'run': 1})}"
 
@@ -260,6 +272,7 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         page.release,
         page.kind,
         page.band,
+        page.raft,
         *page.texts.values(),
         page.search,
         align_items="end",
@@ -270,8 +283,7 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
     heading = pn.pane.HTML(
         "<h1>Image search</h1><p class='soft'>All conditions that are filled in have to hold; "
         "a row of the list opens the image, ticked rows can be downloaded or kept. "
-        "Dates are UTC, MJD (TAI), JD (UTC) or BJD (TDB, around the position). "
-        "The cameras of these releases have no rafts to choose from.</p>",
+        "Dates are UTC, MJD (TAI), JD (UTC) or BJD (TDB, around the position).</p>",
         sizing_mode="stretch_width",
     )
     return pn.Column(heading, form, page.message, page.body, sizing_mode="stretch_width")

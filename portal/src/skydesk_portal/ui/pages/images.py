@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import panel as pn
 from panel.viewable import Viewable
@@ -13,7 +13,8 @@ from panel.viewable import Viewable
 from skydesk_portal.exceptions import PortalError, UsageError
 from skydesk_portal.services.fitsfiles import OWN_IMAGES
 from skydesk_portal.services.focalplanes import parse_visit_id, visit_id
-from skydesk_portal.services.images import ImageRow, contains_position
+from skydesk_portal.services.imagecutouts import parse_cutout_id, whole_image
+from skydesk_portal.services.imagerows import ImageRow, contains_position
 from skydesk_portal.services.snippets import image_cells
 from skydesk_portal.ui.components import SkyImage
 from skydesk_portal.ui.image_transfer import ImageTransfer
@@ -26,24 +27,26 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-_ORDER = ("deep_coadd", "visit_image", "difference_image", "template_coadd", "raw")
+_ORDER = ("deep_coadd", "visit_image", "difference_image", "template_coadd", "raw", "bias", "dark", "flat")
 _BANDS = "ugrizy"
 _ALL = "all"
 
 
-def _places(rows: list[ImageRow]) -> dict[str, tuple[int, ...]]:
-    """Label and key of every visit, or of every tract and patch."""
-    found: dict[str, tuple[int, ...]] = {}
-    for row in rows:
-        if row.visit is not None:
-            found[f"visit {row.visit}"] = (row.visit,)
-        elif row.tract is not None and row.patch is not None:
-            found[f"tract {row.tract}, patch {row.patch}"] = (row.tract, row.patch)
-    return found
-
-
 def _place_of(row: ImageRow) -> str:
-    return f"visit {row.visit}" if row.visit is not None else f"tract {row.tract}, patch {row.patch}"
+    """Return the words for the visit, the patch or the calibration that an image is of."""
+    if row.tract is not None:
+        return f"tract {row.tract}, patch {row.patch}"
+    if row.visit is not None:
+        # The title of a calibration exposure says at its end what it was taken for.
+        purpose = row.title.rpartition(" ")[2]
+        return f"{row.visit} {purpose}" if purpose.startswith("(") else f"visit {row.visit}"
+    return row.title.removeprefix(f"{row.dataset_type} ")
+
+
+def _kind_of_place(row: ImageRow) -> str:
+    if row.visit is not None:
+        return "Visit"
+    return "Patch" if row.tract is not None else "Calibration"
 
 
 def _best_start(rows: list[ImageRow]) -> ImageRow:
@@ -73,17 +76,27 @@ class _Chooser:
         )
         self.kind = pn.widgets.Select(name="Kind", width=160)
         self.band = pn.widgets.Select(name="Band", width=80)
-        self.place = pn.widgets.Select(name="Visit or patch", width=210)
+        self.place = pn.widgets.Select(name="Visit or patch", width=240)
         self.detector = pn.widgets.Select(name="Detector", width=90)
         self.before = pn.widgets.Button(
             name="◀", width=40, align="end", description="Previous visit or patch"
         )
         self.after = pn.widgets.Button(name="▶", width=40, align="end", description="Next visit or patch")
         self.position = pn.widgets.TextInput(name="Position (RA Dec)", placeholder="53.13 -28.10", width=220)
+        self.side = pn.widgets.FloatInput(
+            name="Cut-out (arcsec)",
+            value=request.number("cutout"),
+            start=0.0,
+            step=5,
+            placeholder="whole",
+            width=130,
+            description="Side of the cut-out around the position that Find shows; empty for the whole image",
+        )
         self.find = pn.widgets.Button(name="Find", button_type="primary", width=70, align="end")
         self.notebook = NotebookButton(services.notebooks, request, "images", self.as_python, align="end")
         self.transfer = ImageTransfer(services, request.identity)
         self.view.param.watch(lambda e: self.transfer.follow(e.new), "wanted")
+        self.view.param.watch(lambda e: self.follow(e.new), "wanted")
         self.rows: list[ImageRow] = []
         self._quiet = False
 
@@ -93,7 +106,7 @@ class _Chooser:
         if not shown:
             raise UsageError("no image is shown")
         title = f"{self.kind.value} {self.place.value}, band {self.band.value}"
-        return title, image_cells(shown["release"], shown["id"])
+        return title, image_cells(shown["release"], whole_image(shown["id"]))
 
     def wire(self) -> None:
         """Connect the lists; done after the first image is chosen."""
@@ -103,7 +116,8 @@ class _Chooser:
         self.before.on_click(lambda _e: self.step(-1))
         self.after.on_click(lambda _e: self.step(1))
         self.find.on_click(lambda _e: self.search())
-        self.position.param.watch(lambda _e: self.search(), "value")
+        for typed in (self.position, self.side):
+            typed.param.watch(lambda _e: self.search(), "value")
 
     def load(self, *, show: bool = True) -> None:
         """Read the images of the release and show the first one, or only fill the lists."""
@@ -162,8 +176,8 @@ class _Chooser:
         self.band.param.update(options=bands, value=row.band)
         here = [r for r in rows if r.band == row.band]
         self.place.param.update(
-            name="Visit" if row.visit is not None else "Patch",
-            options=list(_places(here)),
+            name=_kind_of_place(row),
+            options=list(dict.fromkeys(_place_of(r) for r in here)),
             value=_place_of(row),
         )
         detectors = sorted(
@@ -178,7 +192,31 @@ class _Chooser:
         if whole and row.visit is not None:
             self.view.show(self.release.value, visit_id(row.dataset_type, row.visit), ra_deg, dec_deg)
         elif show:
-            self.view.show(self.release.value, row.dataset_id, ra_deg, dec_deg)
+            cutout = self.find_cutout(row, ra_deg, dec_deg)
+            if cutout is not None:
+                self.view.show(self.release.value, cutout)
+            else:
+                self.view.show(self.release.value, row.dataset_id, ra_deg, dec_deg)
+
+    def find_cutout(self, row: ImageRow, ra_deg: float | None, dec_deg: float | None) -> str | None:
+        """Name the cut-out around a position when one is wanted."""
+        if not self.side.value or ra_deg is None or dec_deg is None:
+            return None
+        images = self.services.images
+        release = images.get_release(self.request.identity, self.release.value)
+        try:
+            return images.cutouts.find(release, row.dataset_id, (ra_deg, dec_deg), self.side.value)
+        except PortalError as error:
+            self.message.objects = [notice(f"{escape(str(error))}; the whole image is shown.", "error")]
+            return None
+
+    def follow(self, wanted: dict[str, Any]) -> None:
+        """Make the lists agree with an image that a link in the viewer has opened."""
+        opened = wanted.get("linked") and wanted.get("release") == self.release.value
+        shown = whole_image(str(wanted.get("id")))
+        row = next((r for r in self.rows if r.dataset_id == shown), None) if opened else None
+        if row is not None:
+            self.choose(row, show=False)
 
     def step(self, by: int) -> None:
         """Go to the next or previous visit or patch of the same band."""
@@ -191,12 +229,15 @@ class _Chooser:
         if not self.position.value.strip():
             return
         try:
-            self.show_position(*parse_position(self.position.value), self.kind.value, self.band.value)
+            position = parse_position(self.position.value)
+            self.show_position(*position, self.kind.value, self.band.value, self.place.value)
         except UsageError as error:
             self.message.objects = [notice(str(error), "error")]
 
-    def show_position(self, ra_deg: float, dec_deg: float, kind: str | None, band: str | None) -> None:
-        """Show an image that contains a position, preferably of a kind and band."""
+    def show_position(
+        self, ra_deg: float, dec_deg: float, kind: str | None, band: str | None, place: str | None = None
+    ) -> None:
+        """Show an image that contains a position, preferably of a kind, a band and a visit."""
         inside = [r for r in self.rows if contains_position(r, ra_deg, dec_deg)]
         if not inside:
             self.message.objects = [
@@ -209,10 +250,12 @@ class _Chooser:
         order = {k: n for n, k in enumerate(self.kinds())}
         shrink = math.cos(math.radians(dec_deg))
 
-        def rank(row: ImageRow) -> tuple[bool, bool, int, bool, float]:
+        def rank(row: ImageRow) -> tuple[bool, bool, int, bool, bool, float]:
             # Patches overlap: the one whose middle is nearest shows most of the surroundings.
             away = math.hypot(((row.ra_deg or 0.0) - ra_deg) * shrink, (row.dec_deg or 0.0) - dec_deg)
-            return row.dataset_type != kind, row.band != band, order[row.dataset_type], row.band != "r", away
+            stays = row.visit is not None and _place_of(row) == place
+            kind_order = order[row.dataset_type]
+            return row.dataset_type != kind, row.band != band, kind_order, row.band != "r", not stays, away
 
         best = min(inside, key=rank)
         self.choose(best, ra_deg, dec_deg)
@@ -234,7 +277,12 @@ class _Chooser:
             if of_visit is not None:
                 self.choose(of_visit, whole=True)
                 return
-        wanted = next((r for r in self.rows if r.dataset_id == query.get("id")), None)
+        shown = query.get("id", "")
+        wanted = next((r for r in self.rows if r.dataset_id == whole_image(shown)), None)
+        if wanted is not None and parse_cutout_id(shown):
+            self.choose(wanted, show=False)
+            self.view.show(self.release.value, shown)
+            return
         if wanted is None and query.get("visit"):
             wanted = self._find_visit(query)
         if wanted is not None:
@@ -295,6 +343,7 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
     chooser.wire()
     bar = pn.FlexBox(
         chooser.release, chooser.kind, chooser.band, chooser.place, chooser.detector, chooser.before, chooser.after,
-        chooser.position, chooser.find, chooser.notebook, align_items="end", sizing_mode="stretch_width", margin=(0, 0, 10, 0),
+        chooser.position, chooser.side, chooser.find, chooser.notebook,
+        align_items="end", sizing_mode="stretch_width", margin=(0, 0, 10, 0),
     )  # fmt: skip
     return pn.Column(bar, chooser.message, chooser.view, chooser.transfer.view, sizing_mode="stretch_both")
