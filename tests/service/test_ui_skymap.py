@@ -32,7 +32,12 @@ def test_a_tile_without_data_is_empty_and_no_error(pages_client):
 
 
 def test_nothing_else_of_a_release_can_be_asked_for(pages_client):
-    for path in ("%2e%2e/%2e%2e/%2e%2e/release.json", "Norder3/%2e%2e/%2e%2e/%2e%2e/properties", "Norder3/Dir0/Npix0.txt", "secret"):
+    for path in (
+        "%2e%2e/%2e%2e/%2e%2e/release.json",
+        "Norder3/%2e%2e/%2e%2e/%2e%2e/properties",
+        "Norder3/Dir0/Npix0.txt",
+        "secret",
+    ):
         assert pages_client.get(f"{BASE}/{path}").status_code == 404, path
     assert pages_client.get("/portal/app/hips/none/deep_coadd/band_r/properties").status_code == 404
 
