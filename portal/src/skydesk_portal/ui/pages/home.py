@@ -55,13 +55,14 @@ def _card(services: PortalServices, request: PageRequest, release: Release) -> s
         if "ForcedSource" in rows
         else ""
     )
+    sky = f"<a class='open second' href='{PREFIX}/skymap?release={name}'>Sky map</a>" if manifest.hips else ""
     return (
         f"<section class='card'>{picture}<div class='body'><h2>{escape(manifest.title or release.name)}</h2>"
         f"<dl class='facts'><dt>Release</dt><dd><code>{escape(release.name)}</code></dd>"
         f"<dt>Bands</dt><dd>{escape(' '.join(manifest.bands))}</dd>{where}"
         f"<dt>Images</dt><dd>{images}</dd><dt>Rows</dt><dd>{tables}</dd><dt>Made</dt><dd>{escape(str(manifest.created))[:10]}</dd></dl>"
         f"<div class='links'><a class='open' href='{PREFIX}/images?release={name}'>Images</a>"
-        f"{catalog}{curves}</div></div></section>"
+        f"{sky}{catalog}{curves}</div></div></section>"
     )
 
 

@@ -74,22 +74,22 @@ class _Chooser:
         self.release = pn.widgets.Select(
             name="Release", options=releases, value=first if first in releases else releases[0], width=130
         )
-        self.kind = pn.widgets.Select(name="Kind", width=160)
+        self.kind = pn.widgets.Select(name="Kind", width=155)
         self.band = pn.widgets.Select(name="Band", width=80)
-        self.place = pn.widgets.Select(name="Visit or patch", width=240)
+        self.place = pn.widgets.Select(name="Visit or patch", width=210)
         self.detector = pn.widgets.Select(name="Detector", width=90)
         self.before = pn.widgets.Button(
             name="◀", width=40, align="end", description="Previous visit or patch"
         )
         self.after = pn.widgets.Button(name="▶", width=40, align="end", description="Next visit or patch")
-        self.position = pn.widgets.TextInput(name="Position (RA Dec)", placeholder="53.13 -28.10", width=220)
+        self.position = pn.widgets.TextInput(name="Position (RA Dec)", placeholder="53.13 -28.10", width=180)
         self.side = pn.widgets.FloatInput(
             name="Cut-out (arcsec)",
             value=request.number("cutout"),
             start=0.0,
             step=5,
             placeholder="whole",
-            width=130,
+            width=110,
             description="Side of the cut-out around the position that Find shows; empty for the whole image",
         )
         self.find = pn.widgets.Button(name="Find", button_type="primary", width=70, align="end")

@@ -43,7 +43,7 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
         return pn.Column(notice(text), sizing_mode="stretch_width")
     view = SkyMap(maps=maps, sizing_mode="stretch_both", min_height=480)
     position = pn.widgets.TextInput(
-        name="Position", placeholder="53.13 -28.10 or 3h32m30s -28d06m", width=260
+        name="Position", placeholder="53.13 -28.10 or 3h32m30s -28d06m", width=300
     )
     find = pn.widgets.Button(name="Go there", button_type="primary", width=100, align="end")
     message = pn.Column(sizing_mode="stretch_width", margin=0)
