@@ -112,7 +112,8 @@ def test_from_sign_in_to_a_cell_in_the_lab(
     assert left == [], "\n".join(left)
 
 
-def test_the_documentation_builds_and_nothing_of_its_first_page_is_missing(
+@pytest.mark.requirement("DMS-PRTL-REQ-0123")
+def test_the_documentation_builds_and_nothing_of_its_first_page_and_of_the_portals_guide_is_missing(
     page: Page, bare_stack: Stack
 ) -> None:
     errors, asked = watch_console(page), []
@@ -137,9 +138,17 @@ def test_the_documentation_builds_and_nothing_of_its_first_page_is_missing(
     page.wait_for_load_state("networkidle")
     # Browsers without a window ask for no icon of the page.
     icon = page.evaluate(
-        "() => fetch(document.querySelector('link[rel~=icon]').href).then(a => a.headers.get('content-type'))"
+        "() => fetch(document.querySelector('link[rel~=icon]').href).then(async a => (await a.text()) && a.headers.get('content-type'))"
     )
     assert icon == "image/svg+xml"
     assert len(asked) > 5
+    page.goto(f"{bare_stack.url}/docs/how-to/portal.html#sky-map")
+    expect(page.get_by_role("heading", name="Sky map")).to_be_in_viewport()
+    page.wait_for_load_state("networkidle")
+    links = page.locator("main a[href], article a[href]").evaluate_all(
+        "found => found.map(a => a.href.split('#')[0])"
+    )
+    for address in sorted({link for link in links if link.startswith(bare_stack.url)}):
+        assert page.request.get(address).status == 200, address
     assert [(status, url) for status, url in asked if not 200 <= status < 400] == []
     assert errors == []

@@ -185,6 +185,8 @@ def frame(
         "prefix": PREFIX,
         "narrow": narrow,
         "bell": write_bell(),
+        # The guide has a section for each page; a title is its anchor as the documentation makes it.
+        "help": "home" if active == "home" else title.lower().replace(" ", "-"),
         "theme": request.preferences.theme,
         "text_percent": request.preferences.text_percent,
         "library_version": library_version,
