@@ -93,7 +93,9 @@ class _Chooser:
             description="Side of the cut-out around the position that Find shows; empty for the whole image",
         )
         self.find = pn.widgets.Button(name="Find", button_type="primary", width=70, align="end")
-        self.notebook = NotebookButton(services.notebooks, request, "images", self.as_python, align="end")
+        self.notebook = NotebookButton(
+            services.notebooks, request, "images", self.as_python, align="end", margin=(5, 10)
+        )
         self.transfer = ImageTransfer(services, request.identity)
         self.view.param.watch(lambda e: self.transfer.follow(e.new), "wanted")
         self.view.param.watch(lambda e: self.follow(e.new), "wanted")
@@ -343,7 +345,8 @@ def build(services: PortalServices, request: PageRequest) -> Viewable:
     chooser.wire()
     bar = pn.FlexBox(
         chooser.release, chooser.kind, chooser.band, chooser.place, chooser.detector, chooser.before, chooser.after,
-        chooser.position, chooser.side, chooser.find, chooser.notebook,
+        chooser.position, chooser.side, chooser.find,
         align_items="end", sizing_mode="stretch_width", margin=(0, 0, 10, 0),
     )  # fmt: skip
-    return pn.Column(bar, chooser.message, chooser.view, chooser.transfer.view, sizing_mode="stretch_both")
+    foot = pn.Row(chooser.transfer.view, chooser.notebook, sizing_mode="stretch_width", margin=0)
+    return pn.Column(bar, chooser.message, chooser.view, foot, sizing_mode="stretch_both")
