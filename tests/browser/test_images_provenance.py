@@ -418,12 +418,12 @@ def test_a_raft_narrows_the_list_of_visit_images_to_its_detectors(page, portal, 
     assert sum(bool(detectors) for detectors in members.values()) == 2
     wanted, detectors = next((name, found) for name, found in members.items() if found == {1})
     page.goto(f"{portal}/imagesearch?release=rafts&kind=visit_image")
-    expect(page.get_by_label("Raft")).to_have_value("all")
-    assert page.get_by_label("Raft").locator("option").all_inner_texts() == [
+    expect(page.get_by_label("Raft", exact=True)).to_have_value("all")
+    assert page.get_by_label("Raft", exact=True).locator("option").all_inner_texts() == [
         "all",
         *sorted(name for name, inside in members.items() if inside),
     ]
-    page.get_by_label("Raft").select_option(wanted)
+    page.get_by_label("Raft", exact=True).select_option(wanted)
     page.get_by_role("button", name="Search", exact=True).click()
     expect(page.get_by_text(re.compile(rf"^{counts[1]} images, "))).to_be_visible()
     expect(page).to_have_url(re.compile(f"raft={wanted}"))
@@ -435,5 +435,5 @@ def test_a_raft_narrows_the_list_of_visit_images_to_its_detectors(page, portal, 
     assert shown == {str(number) for number in detectors}
     # The address asks the same again.
     page.goto(page.url)
-    expect(page.get_by_label("Raft")).to_have_value(wanted)
+    expect(page.get_by_label("Raft", exact=True)).to_have_value(wanted)
     expect(page.get_by_text(re.compile(rf"^{counts[1]} images, "))).to_be_visible()

@@ -98,6 +98,9 @@ def test_a_light_curve_keeps_its_state_and_what_was_done_while_the_network_was_a
       if (m.type === 'LinearAxis' && String(m.axis_label).match(/Time|Phase/)) return m.axis_label; }"""
     page.wait_for_function(f"({axis})()?.includes('0.75')")
 
+    # Its parts are scripts that come one after the other; without all of them there is no page yet.
+    expect(page.get_by_label("Period (days)")).to_be_visible()
+    page.wait_for_load_state("networkidle")
     portal.line.cut()
     is_away_until = time.monotonic() + OUTAGE_S
     lost = page.locator("#sd-connection[data-kind=lost]")
