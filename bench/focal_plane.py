@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["GeneratedCamera", "make_focal_plane_release", "measure_focal_plane"]
 
 NAME = "focalplane"
-LATER = 8
-"""How many later views there are."""
 FIRST_BAR_S, CACHED_BAR_MS = 5.0, 500.0
 _INSTRUMENT, _FILTER, _BAND, _RUN = "BenchCam", "r_sim", "r", "runs/benchmark"
 _CLASS = "skydesk_core.instrument.simcam.SimCam"
@@ -225,7 +223,7 @@ def measure_focal_plane(home: Path, side: int = 1024) -> list[Measurement]:
         page.wait_for_load_state("networkidle")
         address = f"{base}/images?release={release.name}&id=visit-visit_image-{_VISIT}"
         first_ms, _ = look(page, address)
-        cached_ms, complete_ms = measure_views(page, address, LATER)
+        cached_ms, complete_ms = measure_views(page, address)
     what = f"focal plane of {len(camera.places)} detectors of {side} × {side} pixels"
     again = f"{what}: seen before, 95th percentile,"
     return [

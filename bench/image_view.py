@@ -44,7 +44,7 @@ _CHANGES = """async (control, [turns, values]) => {
 }"""
 """Choose or press something so many times, each until it was drawn."""
 _LATER = 8
-"""How often the warm image is opened."""
+"""How often an image is opened again."""
 _FIRST_BAR_MS = 300.0
 _SPENT = "(name) => performance.getEntriesByName(name).at(-1)?.duration ?? null"
 
@@ -115,7 +115,7 @@ def measure_image_view(page: Page, url: str, side: int = 4096) -> list[Measureme
     keep("image_blink_script", "blinking", page.get_by_role("button", name="The next image"))
 
     found = page.evaluate(_UPLOAD, [url, side])
-    first_ms, complete_ms = measure_views(page, f"{url}/images?release=my-files&id={found}", _LATER)
+    first_ms, complete_ms = measure_views(page, f"{url}/images?release=my-files&id={found}")
     what = f"image view: warm {side} x {side} image, 95th percentile, asked →"
     out.append(
         Measurement("image_warm_4k_first", first_ms, "ms", f"{what} first pixels", "bar", _FIRST_BAR_MS)
@@ -124,7 +124,7 @@ def measure_image_view(page: Page, url: str, side: int = 4096) -> list[Measureme
     return out
 
 
-def measure_views(page: Page, address: str, times: int) -> tuple[float, float]:
+def measure_views(page: Page, address: str) -> tuple[float, float]:
     """Open an image again and again, each time in a page of its own.
 
     Parameters
@@ -133,8 +133,6 @@ def measure_views(page: Page, address: str, times: int) -> tuple[float, float]:
         A page of a person who is signed in.
     address
         The image, which is opened once more before the clock counts.
-    times
-        How often.
 
     Returns
     -------
@@ -142,10 +140,9 @@ def measure_views(page: Page, address: str, times: int) -> tuple[float, float]:
         95th percentiles of the milliseconds from asking for the image until its first picture is on the screen, which
         can be moved and read, and until all its pixels are.
     """
-    seen: list[list[float]] = []
-    for _ in range(times + 1):
-        first, complete = look(page, address)
-        seen.append([first, complete])
+    seen = []
+    for _ in range(_LATER + 1):
+        seen.append(look(page, address))
         page.wait_for_load_state("networkidle")
         page.goto("about:blank")
         time.sleep(SETTLE_S)

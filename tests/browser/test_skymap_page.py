@@ -14,6 +14,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
+from browser.test_images_view import wait_until
 from mocpy import MOC
 from playwright.sync_api import Page, expect
 
@@ -47,14 +48,6 @@ def open_map(page: Page, pages: Pages, query: str = "") -> None:
 def facts(page: Page) -> dict[str, float]:
     found = page.locator(".skymap").evaluate("e => ({...e.dataset})")
     return {key: float(found[key]) for key in ("ra", "dec", "fov")}
-
-
-def wait_until(page: Page, holds, what: str) -> None:
-    for _ in range(300):
-        if holds():
-            return
-        page.wait_for_timeout(100)
-    pytest.fail(what)
 
 
 def read_at(page: Page, x: float, y: float) -> dict[str, str]:

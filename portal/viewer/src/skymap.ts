@@ -267,7 +267,7 @@ export class SkyMap {
     Object.assign(this.element.dataset, { ra: ra.toFixed(7), dec: dec.toFixed(7), fov: fov.toPrecision(5) });
     window.clearTimeout(this.timer);
     this.timer = window.setTimeout(() => {
-      const query = formatSky({ ...this.state, release: this.entry.release, hips: this.entry.name, ra, dec, fov });
+      const query = formatSky({ ...this.state, release: this.entry.release, hips: this.entry.name, ra, dec, fov }, location.search);
       history.replaceState(history.state, "", `${location.pathname}?${query}`);
     }, SETTLE_MS);
   }

@@ -53,9 +53,10 @@ export function parseSky(search: string): SkyState {
   return state;
 }
 
-/** Write an address. */
-export function formatSky(state: SkyState): string {
-  const query = new URLSearchParams();
+/** Write an address; fields of the one before that are not ours stay. */
+export function formatSky(state: SkyState, before = ""): string {
+  const query = new URLSearchParams(before);
+  for (const name of [...Object.values(NAMES), ...Object.values(NUMBERS).map(([name]) => name), "g", "cells"]) query.delete(name);
   for (const [key, name] of Object.entries(NAMES)) {
     const value = state[key as keyof typeof NAMES];
     if (value) query.set(name, value);

@@ -9,6 +9,7 @@ test("a view of the sky survives the way through an address", () => {
   };
   assert.deepEqual(parseSky(`?${formatSky(state)}`), state);
   assert.deepEqual(parseSky(`?${formatSky({})}`), {});
+  assert.equal(formatSky({ fov: 2 }, "?view=mine&fov=1&g=1&cells=0/1"), "view=mine&fov=2");
 });
 
 test("what makes no sense in an address is left out", () => {
