@@ -1,7 +1,7 @@
 /** Coordinates under the pointer and distances, for plots whose axes are a longitude and a latitude on the sky. */
 
 import { button, make } from "./dom.ts";
-import { formatAngle, formatPosition, formatSexagesimal, type Frame, fromIcrs, positionAngle, separation, toIcrs } from "./skyframes.ts";
+import { formatAngle, formatPosition, formatSexagesimal, type Frame, fromIcrs, parseDegrees, positionAngle, separation, toIcrs } from "./skyframes.ts";
 
 type Point = readonly [number, number];
 
@@ -27,14 +27,6 @@ export function toPlot(axes: Axes, sky: Point): [number, number] {
   const [lon, lat] = fromIcrs(axes.frame, sky[0], sky[1]);
   const near = lon + 360 * Math.round((axes.centre - lon) / 360);
   return axes.isTurned ? [lat, near] : [near, lat];
-}
-
-/** Read right ascension and declination in degrees; null for anything else. */
-export function parsePosition(text: string): [number, number] | null {
-  const words = text.trim().replaceAll("−", "-").split(/[\s,]+/);
-  const [ra, dec] = words.map((word) => (word === "" ? NaN : Number(word)));
-  if (words.length !== 2 || ra === undefined || dec === undefined || !(Math.abs(dec) <= 90) || !(ra >= 0 && ra <= 360)) return null;
-  return [ra, dec];
 }
 
 /** Readout and distances below one plot. */
@@ -97,7 +89,7 @@ export class Coordinates {
 
   /** Say how far the two positions are from each other, and have them drawn. */
   private tell(): void {
-    const ends = this.fields.map((field) => parsePosition(field.value));
+    const ends = this.fields.map((field) => parseDegrees(field.value));
     this.fields.forEach((field, n) => field.setAttribute("aria-invalid", String(field.value !== "" && !ends[n])));
     const [from, to] = ends;
     const known = ends.filter((end) => end !== null);

@@ -4,6 +4,7 @@ import { button, choice, make, numberField, problemOf, setControl, tick } from "
 import { strokeTwice, type Painter } from "./overlay.ts";
 import { OWN } from "./panel_file.ts";
 import type { Host, Panel } from "./panels.ts";
+import { parseDegrees } from "./skyframes.ts";
 import { localFrame, pixelToSky, skyToPixel } from "./wcs.ts";
 
 /** One exposure of the place. */
@@ -39,12 +40,6 @@ export function parseSeries(text: string): Series | null {
   const series = { ra: Number(ra), dec: Number(dec), side: Number(side), kind: kind ?? "", band: band ?? "" };
   const good = [series.ra, series.dec, series.side].every(Number.isFinite) && Math.abs(series.dec) <= 90 && series.side > 0 && KINDS.includes(series.kind);
   return good && band !== undefined ? series : null;
-}
-
-/** Two numbers in degrees; null for anything else. */
-export function parseDegrees(text: string): [number, number] | null {
-  const [ra, dec, more] = text.trim().split(/[\s,]+/).map(Number);
-  return ra !== undefined && dec !== undefined && more === undefined && Number.isFinite(ra) && Math.abs(dec) <= 90 ? [ra, dec] : null;
 }
 
 /** Steps through exposures. */

@@ -63,6 +63,14 @@ export function positionAngle(a: readonly [number, number], b: readonly [number,
   return angle < 0 ? angle + 360 : angle;
 }
 
+/** Read right ascension and declination in degrees; null for anything else. */
+export function parseDegrees(text: string): [number, number] | null {
+  const words = text.trim().replaceAll("−", "-").split(/[\s,]+/);
+  const [ra, dec] = words.map((word) => (word === "" ? NaN : Number(word)));
+  if (words.length !== 2 || ra === undefined || dec === undefined || !(Math.abs(dec) <= 90) || !(ra >= 0 && ra <= 360)) return null;
+  return [ra, dec];
+}
+
 /** An angle with the unit that people use for its size. */
 export function formatAngle(arcsec: number): string {
   return arcsec < 120 ? `${formatValue(arcsec)}″` : arcsec < 7200 ? `${formatValue(arcsec / 60)}′` : `${formatValue(arcsec / 3600)}°`;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parsePosition, toPlot, toSky } from "../src/coordinates.ts";
-import { formatAngle, type Frame } from "../src/skyframes.ts";
+import { toPlot, toSky } from "../src/coordinates.ts";
+import { formatAngle, type Frame, parseDegrees } from "../src/skyframes.ts";
 
 const close = (a: readonly number[], b: readonly number[]): void => a.forEach((v, n) => assert.ok(Math.abs(v - (b[n] ?? NaN)) < 1e-9, `${a} ${b}`));
 
@@ -24,9 +24,9 @@ test("what is no place on the sky has no coordinates", () => {
 });
 
 test("positions are read in degrees and nothing else is", () => {
-  assert.deepEqual(parsePosition(" 53.125, -28.5"), [53.125, -28.5]);
-  assert.deepEqual(parsePosition("53.125 −28.5"), [53.125, -28.5]);
-  for (const text of ["", "53", "53 91", "361 0", "a b", "1 2 3", ","]) assert.equal(parsePosition(text), null, text);
+  assert.deepEqual(parseDegrees(" 53.125, -28.5"), [53.125, -28.5]);
+  assert.deepEqual(parseDegrees("53.125 −28.5"), [53.125, -28.5]);
+  for (const text of ["", "53", "53 91", "361 0", "a b", "1 2 3", ","]) assert.equal(parseDegrees(text), null, text);
 });
 
 test("angles have the unit of their size", () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatSeries, parseDegrees, parseSeries } from "../src/panel_epochs.ts";
+import { formatSeries, parseSeries } from "../src/panel_epochs.ts";
+import { parseDegrees } from "../src/skyframes.ts";
 import { cameraAt } from "../src/readout.ts";
 import type { ImageMeta } from "../src/tiles.ts";
 

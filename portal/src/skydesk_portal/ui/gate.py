@@ -20,11 +20,11 @@ from cryptography.fernet import Fernet, InvalidToken
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from skydesk_portal.exceptions import AuthenticationError, PortalError
+from skydesk_portal.exceptions import AuthenticationError, ForbiddenError, PortalError
 from skydesk_portal.models.identity import Identity
 from skydesk_portal.services.identity import IdentityClient, find_token
 
-__all__ = ["PREFIX", "HubGate", "OAuthSettings", "read_identity", "refuse"]
+__all__ = ["PREFIX", "HubGate", "OAuthSettings", "read_identity", "refuse", "require_scopes"]
 
 type Scope = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -99,6 +99,28 @@ def read_identity(header: str | bytes | None) -> Identity:
     return Identity(
         found["name"], frozenset(found["scopes"]), frozenset(found["groups"]), bool(found["admin"])
     )
+
+
+def require_scopes(connection: HTTPConnection, *scopes: str) -> Identity:
+    """Return who makes a request that passed the gate.
+
+    Parameters
+    ----------
+    connection
+        The request.
+    scopes
+        What the token in hand has to allow.
+
+    Raises
+    ------
+    ForbiddenError
+        If it does not allow one of them.
+    """
+    identity: Identity = connection.scope["state"]["identity"]
+    for scope in scopes:
+        if scope not in identity.scopes:
+            raise ForbiddenError(f"your token does not have the scope {scope}")
+    return identity
 
 
 def _write_identity(identity: Identity) -> bytes:

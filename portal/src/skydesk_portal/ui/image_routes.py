@@ -10,21 +10,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from skydesk_portal.exceptions import ForbiddenError, PortalError
-from skydesk_portal.models.identity import Identity
+from skydesk_portal.exceptions import PortalError
 from skydesk_portal.services.images import ImageService
 from skydesk_portal.services.imagesheets import ImageSheets
+from skydesk_portal.ui.gate import require_scopes
 
 __all__ = ["add_image_sheet_routes"]
 
 _PRIVATE = "private, max-age=86400"
-
-
-def _identity(request: Request) -> Identity:
-    identity: Identity = request.scope["state"]["identity"]
-    if "read:image" not in identity.scopes:
-        raise ForbiddenError("your token does not have the scope read:image")
-    return identity
 
 
 def _kept(content: Any) -> JSONResponse:
@@ -48,7 +41,7 @@ def add_image_sheet_routes(router: APIRouter, images: ImageService) -> None:
 
     @router.get("/tiles/{release}/{dataset_id}/sky")
     async def read_sky(request: Request, release: str, dataset_id: str, x: float, y: float) -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         sky = await run_in_threadpool(images.find_sky, who, release, dataset_id, x, y)
         return _kept({"sky": sky})
 
@@ -56,29 +49,29 @@ def add_image_sheet_routes(router: APIRouter, images: ImageService) -> None:
 def _add_sheets(router: APIRouter, sheets: ImageSheets) -> None:
     @router.get("/tiles/{release}/{dataset_id}/header")
     async def read_header(request: Request, release: str, dataset_id: str) -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         return _kept(await run_in_threadpool(sheets.get_header, who, release, dataset_id))
 
     @router.get("/tiles/{release}/{dataset_id}/provenance")
     async def read_provenance(request: Request, release: str, dataset_id: str) -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         return _kept(await run_in_threadpool(sheets.get_provenance, who, release, dataset_id))
 
     @router.get("/tiles/{release}/{dataset_id}/readouts")
     async def read_readouts(request: Request, release: str, dataset_id: str) -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         return _kept(await run_in_threadpool(sheets.get_readouts, who, release, dataset_id))
 
     @router.get("/tiles/{release}/{dataset_id}/psf")
     async def read_psf(request: Request, release: str, dataset_id: str, x: float, y: float) -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         return _kept(await run_in_threadpool(sheets.draw_psf, who, release, dataset_id, x, y))
 
     @router.get("/tiles/{release}/{dataset_id}/cutout.fits")
     async def read_cutout(
         request: Request, release: str, dataset_id: str, x0: int, y0: int, x1: int, y1: int
     ) -> Response:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         content = await run_in_threadpool(sheets.cut, who, release, dataset_id, (x0, y0, x1, y1))
         headers = {
             "Cache-Control": _PRIVATE,
@@ -90,18 +83,18 @@ def _add_sheets(router: APIRouter, sheets: ImageSheets) -> None:
     async def find_cutout(
         request: Request, release: str, dataset_id: str, ra: float, dec: float, side: float
     ) -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         found = await run_in_threadpool(sheets.find_cutout, who, release, dataset_id, (ra, dec), side)
         return _kept({"id": found})
 
     @router.get("/epochs/{release}")
     async def list_epochs(request: Request, release: str, kind: str, ra: float, dec: float) -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         return _kept(await run_in_threadpool(sheets.list_epochs, who, release, kind, ra, dec))
 
     @router.get("/overlapping/{release}")
     async def list_overlapping(request: Request, release: str, ra: float, dec: float) -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         return _kept(await run_in_threadpool(sheets.list_overlapping, who, release, ra, dec))
 
 
@@ -122,7 +115,7 @@ def _add_files(router: APIRouter, images: ImageService) -> None:
 
     @router.post("/fitsfiles")
     async def receive_file(request: Request, name: str = "image.fits") -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         length = request.headers.get("content-length", "")
         if length.isdigit():
             files.check_size(int(length))
@@ -130,7 +123,7 @@ def _add_files(router: APIRouter, images: ImageService) -> None:
 
     @router.post("/fitsfiles/fetch")
     async def fetch_file(request: Request, url: str) -> StreamingResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         steps = files.fetch(who, url)
         # What is wrong with the address is an error of the request; what happens later stands in the answer.
         first = await run_in_threadpool(next, steps)
@@ -140,10 +133,10 @@ def _add_files(router: APIRouter, images: ImageService) -> None:
 
     @router.get("/fitsfiles/open")
     async def open_own(request: Request, path: str) -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         return JSONResponse(await run_in_threadpool(files.open_own, who, path))
 
     @router.get("/fitsfiles/{key}")
     async def describe_file(request: Request, key: str) -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image")
         return JSONResponse(await run_in_threadpool(files.describe, who, key))

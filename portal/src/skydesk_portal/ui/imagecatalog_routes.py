@@ -8,25 +8,17 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from skydesk_portal.exceptions import ForbiddenError, TooLargeError
+from skydesk_portal.exceptions import TooLargeError
 from skydesk_portal.services.imagecatalogs import CatalogPart, ImageCatalogs
+from skydesk_portal.ui.gate import require_scopes
 from skydesk_portal.ui.tables import format_cell
 
 if TYPE_CHECKING:
-    from skydesk_portal.models.identity import Identity
     from skydesk_portal.ui.services import PortalServices
 
 __all__ = ["add_image_catalog_routes"]
 
 _FRESH = {"Cache-Control": "private, no-cache"}
-
-
-def _identity(request: Request) -> Identity:
-    identity: Identity = request.scope["state"]["identity"]
-    for scope in ("read:image", "read:tap"):
-        if scope not in identity.scopes:
-            raise ForbiddenError(f"your token does not have the scope {scope}")
-    return identity
 
 
 def add_image_catalog_routes(router: APIRouter, services: PortalServices) -> None:
@@ -44,11 +36,13 @@ def add_image_catalog_routes(router: APIRouter, services: PortalServices) -> Non
 
     @router.get("/imagecatalogs")
     async def list_results(request: Request) -> list[dict[str, Any]]:
-        return await run_in_threadpool(catalogs.list_results, _identity(request))
+        return await run_in_threadpool(
+            catalogs.list_results, require_scopes(request, "read:image", "read:tap")
+        )
 
     @router.post("/imagecatalogs")
     async def receive_table(request: Request, name: str = "table") -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image", "read:tap")
         content = bytearray()
         async for part in request.stream():
             content += part
@@ -58,12 +52,12 @@ def add_image_catalog_routes(router: APIRouter, services: PortalServices) -> Non
 
     @router.get("/imagecatalogs/{result_id}")
     async def describe(request: Request, result_id: str) -> JSONResponse:
-        who = _identity(request)
+        who = require_scopes(request, "read:image", "read:tap")
         return JSONResponse(await run_in_threadpool(catalogs.describe, who, result_id), headers=_FRESH)
 
     @router.get("/imagecatalogs/{result_id}/rows/{number}")
     async def read_row(request: Request, result_id: str, number: int) -> dict[str, Any]:
-        who = _identity(request)
+        who = require_scopes(request, "read:image", "read:tap")
         columns, row = await run_in_threadpool(catalogs.get_row, who, result_id, number)
         cells = [
             {"name": c.name, "unit": c.unit or "", "value": format_cell(row[c.name], c.datatype) or ""}
@@ -84,7 +78,7 @@ def add_image_catalog_routes(router: APIRouter, services: PortalServices) -> Non
         subset: str = "",
         label: str = "",
     ) -> Response:
-        who = _identity(request)
+        who = require_scopes(request, "read:image", "read:tap")
         part = CatalogPart(result_id, placing, first, second, tuple(where), subset)
         if label:
             words = await run_in_threadpool(catalogs.list_labels, who, release, dataset_id, part, label)

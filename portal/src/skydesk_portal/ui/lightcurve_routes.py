@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from skydesk_portal.exceptions import ForbiddenError
-from skydesk_portal.models.identity import Identity
 from skydesk_portal.services.lightcurve_stamps import draw_stamp
-from skydesk_portal.ui.gate import PREFIX
+from skydesk_portal.ui.gate import PREFIX, require_scopes
 
 if TYPE_CHECKING:
     from skydesk_portal.ui.services import PortalServices
@@ -60,9 +58,7 @@ def create_lightcurve_router(services: PortalServices) -> APIRouter:
         like_ra: float | None = None,
         like_dec: float | None = None,
     ) -> Response:
-        who: Identity = request.scope["state"]["identity"]
-        if "read:image" not in who.scopes:
-            raise ForbiddenError("your token does not have the scope read:image")
+        who = require_scopes(request, "read:image")
         elsewhere = None if like_ra is None or like_dec is None else (like_ra, like_dec)
         content = await run_in_threadpool(
             draw_stamp, services.soda, who, release, dataset_id, (ra, dec), size, like, elsewhere

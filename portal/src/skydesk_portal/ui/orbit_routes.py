@@ -8,10 +8,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from skydesk_portal.exceptions import ForbiddenError
-from skydesk_portal.models.identity import Identity
 from skydesk_portal.services.orbits import EVERY, OrbitService
-from skydesk_portal.ui.gate import PREFIX
+from skydesk_portal.ui.gate import PREFIX, require_scopes
 
 if TYPE_CHECKING:
     from skydesk_portal.services.images import ImageService
@@ -34,10 +32,7 @@ def create_orbit_router(images: ImageService) -> APIRouter:
     async def read_orbits(
         request: Request, release: str, dataset_id: str, moving: str = EVERY
     ) -> JSONResponse:
-        who: Identity = request.scope["state"]["identity"]
-        for scope in ("read:image", "read:tap"):
-            if scope not in who.scopes:
-                raise ForbiddenError(f"your token does not have the scope {scope}")
+        who = require_scopes(request, "read:image", "read:tap")
         found = await run_in_threadpool(orbits.list_tracks, who, release, dataset_id, moving)
         # Neither images nor orbits of a release change.
         return JSONResponse(found, headers={"Cache-Control": "private, max-age=86400"})

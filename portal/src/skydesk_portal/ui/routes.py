@@ -10,13 +10,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from skydesk_portal.exceptions import ForbiddenError, UsageError
-from skydesk_portal.models.identity import Identity
+from skydesk_portal.exceptions import UsageError
 from skydesk_portal.models.resultsets import ResultView
 from skydesk_portal.models.tap import TapRequest
 from skydesk_portal.services.images import ID_COLUMNS, ImageService
 from skydesk_portal.services.previews import make_preview
-from skydesk_portal.ui.gate import PREFIX
+from skydesk_portal.ui.gate import PREFIX, require_scopes
 from skydesk_portal.ui.image_routes import add_image_sheet_routes
 from skydesk_portal.ui.imagecatalog_routes import add_image_catalog_routes
 from skydesk_portal.ui.tables import format_cell
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["create_router"]
 
 _PRIVATE = "private, max-age=86400"
-
-
-def _identity(request: Request, scope: str) -> Identity:
-    """Return who asks, if the token in hand allows this kind of data."""
-    identity: Identity = request.scope["state"]["identity"]
-    if scope not in identity.scopes:
-        raise ForbiddenError(f"your token does not have the scope {scope}")
-    return identity
 
 
 def _number(value: float) -> float | str | None:
@@ -81,13 +72,13 @@ def create_router(services: PortalServices) -> APIRouter:
 def _add_image_routes(router: APIRouter, images: ImageService) -> None:
     @router.get("/tiles/{release}/{dataset_id}/meta")
     async def read_meta(request: Request, release: str, dataset_id: str) -> JSONResponse:
-        who = _identity(request, "read:image")
+        who = require_scopes(request, "read:image")
         found = await run_in_threadpool(images.describe, who, release, dataset_id)
         return JSONResponse(found, headers={"Cache-Control": "private, no-cache"})
 
     @router.get("/tiles/{release}/{dataset_id}/pixel")
     async def read_pixel(request: Request, release: str, dataset_id: str, x: int, y: int) -> JSONResponse:
-        who = _identity(request, "read:image")
+        who = require_scopes(request, "read:image")
         value, variance, mask = await run_in_threadpool(images.get_pixel, who, release, dataset_id, x, y)
         body = {"x": x, "y": y, "value": _number(value), "variance": _number(variance), "mask": mask}
         return JSONResponse(body, headers={"Cache-Control": _PRIVATE})
@@ -96,7 +87,7 @@ def _add_image_routes(router: APIRouter, images: ImageService) -> None:
     async def read_tile(
         request: Request, release: str, dataset_id: str, plane: str, z: int, x: int, y: int
     ) -> Response:
-        who = _identity(request, "read:image")
+        who = require_scopes(request, "read:image")
         accept = request.headers.get("accept-encoding", "")
         tile = await run_in_threadpool(images.get_tile, who, release, dataset_id, plane, (z, x, y), accept)
         headers = {"ETag": tile.etag, "Cache-Control": _PRIVATE, "Vary": "Accept-Encoding"}
@@ -108,7 +99,7 @@ def _add_image_routes(router: APIRouter, images: ImageService) -> None:
 
     @router.get("/sources/{release}/{dataset_id}/{table}")
     async def read_sources(request: Request, release: str, dataset_id: str, table: str) -> Response:
-        who = _identity(request, "read:tap")
+        who = require_scopes(request, "read:tap")
         content = await run_in_threadpool(images.pack_sources, who, release, dataset_id, table)
         return Response(
             content, media_type="application/octet-stream", headers={"Cache-Control": "private, no-cache"}
@@ -116,7 +107,7 @@ def _add_image_routes(router: APIRouter, images: ImageService) -> None:
 
     @router.get("/rows/{release}/{table}/{row_id}")
     async def read_row(request: Request, release: str, table: str, row_id: int) -> dict[str, Any]:
-        who = _identity(request, "read:tap")
+        who = require_scopes(request, "read:tap")
         cells = await run_in_threadpool(images.get_row, who, release, table, row_id)
         shown = [c for c in cells if c["principal"]] or cells
         return {
@@ -131,13 +122,13 @@ def _add_image_routes(router: APIRouter, images: ImageService) -> None:
 def _add_result_routes(router: APIRouter, services: PortalServices) -> None:
     @router.get("/preview/{release}.png")
     async def read_preview(request: Request, release: str) -> Response:
-        who = _identity(request, "read:image")
+        who = require_scopes(request, "read:image")
         content = await run_in_threadpool(make_preview, services.images, who, release)
         return Response(content, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
     @router.get("/download")
     async def download(request: Request, query: str, format: str = "csv") -> Response:  # noqa: A002 - name in the address
-        who = _identity(request, "read:tap")
+        who = require_scopes(request, "read:tap")
         wanted = TapRequest(query, None, format)
         stream = await run_in_threadpool(
             services.queries.open_stream, who, wanted, timeout_s=services.download_seconds
@@ -156,7 +147,7 @@ def _add_result_routes(router: APIRouter, services: PortalServices) -> None:
         view: str = "{}",
         format: str = "csv",  # noqa: A002 - name in the address
     ) -> Response:
-        who = _identity(request, "read:tap")
+        who = require_scopes(request, "read:tap")
         shown = ResultView.from_dict(_read_object(view))
         media_type, ending, parts = await run_in_threadpool(
             services.results.write, who, result_id, shown, format
@@ -169,7 +160,7 @@ def _add_result_routes(router: APIRouter, services: PortalServices) -> None:
 
     @router.get("/results/{job_id}/{name}")
     async def read_result(request: Request, job_id: str, name: str) -> Response:
-        who = _identity(request, "exec:portal")
+        who = require_scopes(request, "exec:portal")
         path, media_type = await run_in_threadpool(services.jobs.result_path, who, job_id, name)
         return FileResponse(path, media_type=media_type, filename=path.name)
 

@@ -7,10 +7,9 @@ import zlib
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from skydesk_portal.exceptions import ForbiddenError, NotFoundError
-from skydesk_portal.models.identity import Identity
+from skydesk_portal.exceptions import NotFoundError
 from skydesk_portal.services.hips import HipsService, make_empty_tile
-from skydesk_portal.ui.gate import PREFIX
+from skydesk_portal.ui.gate import PREFIX, require_scopes
 
 __all__ = ["create_skymap_router"]
 
@@ -27,9 +26,7 @@ def create_skymap_router(hips: HipsService) -> APIRouter:
 
     @router.get("/{release}/{path:path}")
     async def read_file(request: Request, release: str, path: str) -> Response:
-        who: Identity = request.scope["state"]["identity"]
-        if "read:image" not in who.scopes:
-            raise ForbiddenError("your token does not have the scope read:image")
+        who = require_scopes(request, "read:image")
         file = await run_in_threadpool(hips.find_file, who, release, path)
         headers = {"ETag": file.etag, "Cache-Control": "private, max-age=3600"}
         if file.etag in request.headers.get("if-none-match", ""):
